@@ -1,0 +1,76 @@
+"""What a cloud must be able to do so that a plan can be carried out on it.
+
+Nothing here blocks but ``pause``: one plain loop follows many actions, without threads, and the same loop runs
+against Nova and against a simulator with a clock of its own.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, NewType, Protocol
+
+from migrate.plan import Action
+from optimizer.cluster import Cluster
+from optimizer.errors import PlacewrightError
+
+Handle = NewType("Handle", str)
+"""By what a cloud knows an action that it has started."""
+
+
+class CallFailed(PlacewrightError):
+    """A request was refused by the cloud, or not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an action ended, with the cloud's own words where it gave any."""
+
+    state: Literal["SUCCEEDED", "FAILED"]
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an action is: ``fraction`` between 0 and 1, or None where the cloud does not say."""
+
+    fraction: float | None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal action has to wait for a while, for a reason that lies in the cloud's own bookkeeping."""
+
+    seconds: float
+    text: str
+
+
+class Cloud(Protocol):
+    """A cloud that can be observed and acted on."""
+
+    def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
+        """The cluster as it is now; it must hold true for these servers (ids) and hosts (names). Raises CallFailed."""
+        ...
+
+    def hold(self, action: Action, cluster: Cluster) -> Hold | None:
+        """Whether the cloud would wrongly refuse an action that is legal in the cluster, and for how long."""
+        ...
+
+    def start(self, action: Action) -> Handle:
+        """Begin an action and return at once. Raises CallFailed when the cloud refuses it: then nothing has begun."""
+        ...
+
+    def poll(self, handle: Handle) -> Outcome | Progress | None:
+        """How the action ended, or how far it is, or None when there is no news; an outcome stays the same."""
+        ...
+
+    def cancel(self, handle: Handle) -> str:
+        """Try to stop an action that takes too long; says what was done. ``poll`` tells how it ended."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+    def now(self) -> float:
+        """Seconds of a clock that never goes back."""
+        ...

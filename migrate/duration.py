@@ -1,0 +1,57 @@
+"""How long a migration takes and how much it copies: a plain model of pre-copy live and of cold migration."""
+
+from dataclasses import dataclass
+
+from migrate.plan import Cost, MigrationType
+from optimizer.cluster import Cluster, Flavor, Server
+
+MB_PER_GB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeModel:
+    """seconds = overhead + copied / bandwidth.
+
+    A live migration copies the memory ``dirty_page_factor`` times, because pages written meanwhile are sent again,
+    and the local disks too; a cold one copies the local disks. The defaults are guesses for a cloud nobody has
+    measured; docs/execution.md tells how to replace them.
+
+    bandwidth_mb_per_s
+        What one migration alone gets between two hosts, MiB/s. Default 500: less than half of a 10 Gbit/s link.
+    dirty_page_factor
+        Memory sent / memory of the server. Default 1.2, an assumption: pre-copy sends pages again that are written
+        meanwhile (Clark et al., Live Migration of Virtual Machines, NSDI 2005), how many depends on the load.
+    live_overhead_s
+        Checks, port bindings, switch-over. Default 5; a Nova with nothing to copy and no ports took about 2 s.
+    cold_overhead_s
+        Power off, confirm, boot. Default 30, an assumption.
+    shared_storage
+        Whether local disks of servers lie on storage that all hosts share (Ceph, NFS) and so need no copy. Default
+        false.
+    """
+
+    bandwidth_mb_per_s: float = 500.0
+    dirty_page_factor: float = 1.2
+    live_overhead_s: float = 5.0
+    cold_overhead_s: float = 30.0
+    shared_storage: bool = False
+
+    def overhead_s(self, migration_type: MigrationType) -> float:
+        """The seconds that do not depend on what is copied."""
+        return self.live_overhead_s if migration_type == "live" else self.cold_overhead_s
+
+
+def cost_of(cluster: Cluster, server: Server, migration_type: MigrationType, model: TimeModel) -> Cost:
+    """What migrating a server takes when nothing else migrates: GiB copied and expected seconds."""
+    flavor = cluster.flavor_of(server)
+    copy_gb = 0.0 if model.shared_storage else local_disk_gb(flavor, server)
+    if migration_type == "live":
+        copy_gb += flavor.memory_mb / MB_PER_GB * model.dirty_page_factor
+    expected_s = model.overhead_s(migration_type) + copy_gb * MB_PER_GB / model.bandwidth_mb_per_s
+    return Cost(copy_gb=round(copy_gb, 3), expected_s=round(expected_s, 3))
+
+
+def local_disk_gb(flavor: Flavor, server: Server) -> float:
+    """GiB of disk that lie on the host: ephemeral and swap, and the root disk unless it is a volume."""
+    root_gb = 0 if server.boot_from_volume else flavor.disk_gb
+    return root_gb + flavor.ephemeral_gb + flavor.swap_mb / MB_PER_GB

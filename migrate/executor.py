@@ -1,0 +1,325 @@
+"""Carry out a plan: one plain loop that starts what may start, follows what runs, and checks what has ended.
+
+Every action is checked against the live cloud just before it starts. What the cloud has made pointless or illegal
+since the plan was made is SKIPPED with the reason, and the rest goes on. docs/execution.md tells it for operators.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from migrate.cloud import CallFailed, Cloud, Handle, Outcome
+from migrate.plan import Action, MigrateInput, Plan, PlanError, ServiceStateInput, faults_of
+from migrate.precheck import Rules, Verdict, judge, not_as_wanted
+from optimizer.cluster import Cluster
+from optimizer.errors import PlacewrightError
+
+State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]
+"""Watcher's names of the states of an action."""
+
+CANCEL_GRACE_S = 60.0
+OBSERVE_ATTEMPTS = 5
+
+
+class LimitError(PlacewrightError):
+    """A limit out of its range."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many migrations may run at once, in total and per host (as source or destination); times in seconds."""
+
+    total: int = 8
+    per_host: int = 2
+    poll_interval_s: float = 2.0
+    action_timeout_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name in ("total", "per_host"):
+            if getattr(self, name) < 1:
+                raise LimitError(f"limit {name} is {getattr(self, name)}; 1 or more is expected")
+        for name in ("poll_interval_s", "action_timeout_s"):
+            if not getattr(self, name) > 0:
+                raise LimitError(f"limit {name} is {getattr(self, name)}; more than 0 seconds is expected")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """News of an action; ``fraction`` (0 to 1) where the cloud tells it, ``at_s`` seconds after the beginning."""
+
+    action: Action
+    state: State
+    text: str
+    fraction: float | None
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ActionReport:
+    """How an action ended; ``started_s`` and ``ended_s`` count from the beginning, None where it did not happen."""
+
+    action: Action
+    state: State
+    text: str
+    started_s: float | None
+    ended_s: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it ran."""
+        return None if self.started_s is None or self.ended_s is None else self.ended_s - self.started_s
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a plan: every action of it, in the plan's order."""
+
+    actions: tuple[ActionReport, ...]
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Actions by state."""
+        return dict(Counter(done.state for done in self.actions))
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every action succeeded, else 3."""
+        return 0 if all(done.state == "SUCCEEDED" for done in self.actions) else 3
+
+
+def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None]) -> Report:
+    """Carry out every action of a plan that still makes sense, and say what became of each.
+
+    KeyboardInterrupt once: nothing more is started, what runs is awaited. Twice: what runs is left as it is. The
+    report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself.
+    """
+    faults = list(faults_of(plan))
+    if faults:
+        raise PlanError(f"the plan cannot be carried out: {'; '.join(faults)}")
+    run = _Run(plan, cloud, rules, limits, report)
+    try:
+        try:
+            run.carry_out()
+        except KeyboardInterrupt:
+            run.interrupted = True
+            run.cancel_pending("interrupted before it started")
+            run.carry_out()
+    except KeyboardInterrupt:
+        run.abandon()
+    return run.summary()
+
+
+@dataclass(slots=True)
+class _Step:
+    """An action and what has become of it so far."""
+
+    action: Action
+    state: State = "PENDING"
+    text: str = ""
+    note: str = ""  # why it was decided afresh
+    handle: Handle | None = None
+    started: float | None = None
+    ended: float | None = None
+    not_before: float = float("-inf")  # the cloud asked to wait so long
+    cancelled: float | None = None  # when the cloud was asked to stop it
+    arrived: Outcome | None = None  # the cloud calls it done; to be verified
+
+    @property
+    def over(self) -> bool:
+        return self.state not in ("PENDING", "ONGOING")
+
+
+class _Run:
+    """The state of one execution."""
+
+    def __init__(self, plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None]) -> None:
+        self._cloud, self._rules, self._limits, self._report = cloud, rules, limits, report
+        self._steps = {action.uuid: _Step(action) for action in plan.actions}
+        self._began = cloud.now()
+        self._waiting: set[str] = set()  # judged "wait"; judged again when something has ended
+        self._failed_looks = 0
+        self.interrupted = False
+
+    # ---- the loop
+
+    def carry_out(self) -> None:
+        """Until every action is over."""
+        self._give_up_unknown_starts()
+        while True:
+            self._turn()
+            if all(step.over for step in self._steps.values()):
+                return
+            self._cloud.pause(self._limits.poll_interval_s)
+
+    def _turn(self) -> None:
+        for step in self._ongoing():
+            self._follow(step)
+        while True:
+            arrived = [step for step in self._ongoing() if step.arrived]
+            ready = [step for step in self._pending() if self._is_ready(step)]
+            if not arrived and not ready:
+                return
+            cluster = self._look(arrived + ready)
+            if cluster is None:
+                return
+            for step in arrived:
+                self._verify(step, cluster)
+            for step in ready:
+                self._begin(step, cluster)
+
+    def _ongoing(self) -> list[_Step]:
+        return [step for step in self._steps.values() if step.state == "ONGOING"]
+
+    def _pending(self) -> list[_Step]:
+        return [step for step in self._steps.values() if step.state == "PENDING"]
+
+    def _is_ready(self, step: _Step) -> bool:
+        if step.action.uuid in self._waiting or self._cloud.now() < step.not_before:
+            return False
+        return all(self._steps[uuid].over for uuid in step.action.parents) and self._has_room(step)
+
+    def _has_room(self, step: _Step) -> bool:
+        """Whether the limits allow one more; switching a service is no load and always may."""
+        if isinstance(step.action.input_parameters, ServiceStateInput):
+            return True
+        moving = [other.action for other in self._ongoing() if isinstance(other.action.input_parameters, MigrateInput)]
+        busy = Counter(host for action in moving for host in action.hosts)
+        free = all(busy[host] < self._limits.per_host for host in step.action.hosts)
+        return free and len(moving) < self._limits.total
+
+    def _look(self, steps: Sequence[_Step]) -> Cluster | None:
+        """The live cluster; None when it cannot be read now. After some attempts in a row nothing more is started."""
+        servers = {step.action.input_parameters.resource_id for step in steps
+                   if isinstance(step.action.input_parameters, MigrateInput)}
+        try:
+            cluster = self._cloud.observe(servers, {host for step in steps for host in step.action.hosts})
+        except PlacewrightError as error:
+            self._failed_looks += 1
+            if self._failed_looks >= OBSERVE_ATTEMPTS:
+                self.cancel_pending(f"the cloud could not be read {self._failed_looks} times in a row: {error}")
+                for step in self._ongoing():
+                    if step.arrived:
+                        self._end(step, "FAILED", f"{step.arrived.text}, but that could not be verified: {error}")
+            return None
+        self._failed_looks = 0
+        return cluster
+
+    # ---- start
+
+    def _begin(self, step: _Step, observed: Cluster) -> None:
+        """Check, and start, skip or put off."""
+        if not self._has_room(step):  # another action of this turn took it
+            return
+        step.note = self._parents_note(step)
+        try:
+            verdict = judge(step.action, observed, self._rules, [other.action for other in self._ongoing()])
+        except PlacewrightError as error:  # from the sources of the rules
+            verdict = Verdict("skip", f"the rules could not be read: {error}")
+        if verdict.what == "skip":
+            self._end(step, "SKIPPED", verdict.text)
+        elif verdict.what == "wait":
+            self._waiting.add(step.action.uuid)
+            self._tell(step, verdict.text)
+        elif hold := self._cloud.hold(step.action, observed):
+            step.not_before = self._cloud.now() + hold.seconds
+            self._tell(step, f"waits {hold.seconds:.0f} s: {hold.text}")
+        else:
+            self._start(step)
+
+    def _start(self, step: _Step) -> None:
+        # Marked first: an interruption while the request is under way must not make it look as if never sent.
+        step.state, step.started = "ONGOING", self._cloud.now()
+        try:
+            step.handle = self._cloud.start(step.action)
+        except CallFailed as error:
+            self._end(step, "FAILED", str(error))
+        else:
+            self._tell(step, step.note or "started")
+
+    def _parents_note(self, step: _Step) -> str:
+        for uuid in step.action.parents:
+            parent = self._steps[uuid]
+            if parent.state != "SUCCEEDED":
+                return f"decided afresh, because the {parent.action} before it was {parent.state}"
+        return ""
+
+    # ---- follow
+
+    def _follow(self, step: _Step) -> None:
+        if step.handle is None or step.arrived:
+            return
+        news = self._cloud.poll(step.handle)
+        if isinstance(news, Outcome):
+            if news.state == "SUCCEEDED":
+                step.arrived = news
+            else:
+                self._end(step, "FAILED", self._late(step, news.text))
+            return
+        if news:
+            self._tell(step, news.text, news.fraction)
+        self._watch_the_clock(step)
+
+    def _watch_the_clock(self, step: _Step) -> None:
+        now = self._cloud.now()
+        if step.cancelled is not None:
+            if now - step.cancelled > CANCEL_GRACE_S:
+                self._end(step, "FAILED", self._late(step, "it still runs and is left alone"))
+        elif step.started is not None and step.handle and now - step.started > self._limits.action_timeout_s:
+            step.cancelled = now
+            step.text = self._cloud.cancel(step.handle)
+            self._tell(step, self._late(step, ""))
+
+    def _late(self, step: _Step, text: str) -> str:
+        if step.cancelled is None:
+            return text
+        return "; ".join(filter(None, (f"took longer than {self._limits.action_timeout_s:g} s", step.text, text)))
+
+    def _verify(self, step: _Step, cluster: Cluster) -> None:
+        """Believe the cluster, not the report of success."""
+        wrong = not_as_wanted(step.action, cluster)
+        text = step.arrived.text if step.arrived else ""
+        self._end(step, "FAILED" if wrong else "SUCCEEDED", f"{text}, but {wrong}" if wrong else text)
+
+    # ---- end
+
+    def _end(self, step: _Step, state: State, text: str) -> None:
+        step.text = "; ".join(filter(None, (text, step.note)))
+        step.ended = self._cloud.now()
+        step.state = state
+        self._waiting.clear()
+        self._tell(step, step.text, 1.0 if state == "SUCCEEDED" else None)
+
+    def cancel_pending(self, text: str) -> None:
+        """Nothing more is started."""
+        for step in self._pending():
+            self._end(step, "CANCELLED", text)
+
+    def _give_up_unknown_starts(self) -> None:
+        for step in self._ongoing():
+            if step.handle is None:
+                self._end(step, "FAILED", "interrupted while it was being started; the cloud may have begun it")
+
+    def abandon(self) -> None:
+        """What runs goes on without us."""
+        self.interrupted = True
+        for step in self._steps.values():
+            if step.state == "PENDING":
+                step.state, step.text = "CANCELLED", "interrupted before it started"
+            elif step.state == "ONGOING":
+                step.text = "left running: interrupted twice, its end was not awaited"
+
+    def _tell(self, step: _Step, text: str, fraction: float | None = None) -> None:
+        self._report(Event(step.action, step.state, text, fraction, self._cloud.now() - self._began))
+
+    def summary(self) -> Report:
+        """Every action, as it stands."""
+        def since(moment: float | None) -> float | None:
+            return None if moment is None else moment - self._began
+
+        actions = tuple(ActionReport(step.action, step.state, step.text, since(step.started), since(step.ended))
+                        for step in self._steps.values())
+        return Report(actions, self._cloud.now() - self._began, self.interrupted)
+

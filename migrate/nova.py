@@ -1,0 +1,370 @@
+"""A cloud run by OpenStack Nova: migrations with the destination named and checked by Nova, services switched.
+
+Calls: https://docs.openstack.org/api-ref/compute/. Needs microversion 2.59 (Queens); the outcome of a migration is
+taken from its record in os-migrations, because the answer to the request (202) says only that it was accepted.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import requests
+from keystoneauth1.adapter import Adapter
+from keystoneauth1.exceptions import ClientException
+from openstack.connection import Connection
+from openstack.exceptions import SDKException
+from openstack.utils import maximum_supported_microversion
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress
+from migrate.plan import Action, MigrateInput, ServiceStateInput
+from optimizer.cluster import Cluster
+
+NEWEST = "2.100"
+OLDEST = (2, 59)  # the uuid of a migration, which is its name in Placement; 2.56 has the cold one to a named host
+PLACEMENT_VERSION = "1.28"
+REQUEST_TIMEOUT_S = 60
+_TROUBLE = (ClientException, SDKException, requests.RequestException)
+
+# The status of a migration record, by what it means here (nova/objects/migration.py has no list of them).
+_ENDED_WELL = {"live": frozenset({"completed"}), "cold": frozenset({"confirmed"})}
+_ENDED_BADLY = frozenset({"error", "failed", "cancelled", "reverted"})
+_TO_CONFIRM = "finished"
+_RECORD_TYPE = {"live": "live-migration", "cold": "migration"}
+_AT_REST = frozenset({"ACTIVE", "PAUSED", "SHUTOFF", "ERROR"})
+
+# Nova's scheduler counts a live migrated server on its source until that host has sent its list of servers, which
+# happens every [DEFAULT]scheduler_instance_sync_interval (120 s) of nova-compute; a little more for the way.
+SCHEDULER_SYNC_S = 125.0
+_CLOCKS_DIFFER_S = 600.0  # at most, between here and Nova
+
+_RECORD_DUE_S = 15.0  # the record of an accepted request appears within a second or two
+_SETTLE_S = 30.0
+
+
+class _NoAnswer(CallFailed):
+    """Nobody answered, or with 5xx: whether the request was carried out is unknown."""
+
+
+class _Refusal(CallFailed):
+    """Nova answered with 4xx; the request changed nothing."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A migration on its way: what was asked for, and what is known of it."""
+
+    what: MigrateInput
+    newest_before: int
+    began: float
+    request_id: str | None = None
+    doubt: str | None = None  # why it is not known whether Nova took the request
+    record: Mapping[str, Any] = field(default_factory=dict)
+    ended_at: float | None = None
+
+
+class NovaCloud:
+    """Carries out actions through Nova; ``observe`` reads the cluster afresh (servers, hosts -> Cluster)."""
+
+    def __init__(self, connection: Connection, observe: Callable[[Collection[str], Collection[str]], Cluster]) -> None:
+        """Agree with Nova on a microversion; CallFailed when it is too old or out of reach."""
+        try:
+            self._nova, self._placement = connection.compute, connection.placement
+            self._version = _microversion(maximum_supported_microversion(self._nova, NEWEST))
+        except _TROUBLE as error:
+            raise CallFailed(f"Nova or Placement cannot be reached: {error}") from error
+        self._observe = observe
+        self._flights: dict[Handle, _Flight | Outcome] = {}
+
+    def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
+        """The cluster as the application's reader sees it now."""
+        return self._observe(servers, hosts)
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+    def hold(self, action: Action, cluster: Cluster) -> Hold | None:
+        """Whether Nova's scheduler would still count members of an anti-affinity group that have left the destination.
+
+        https://docs.openstack.org/nova/latest/configuration/config.html#DEFAULT.scheduler_instance_sync_interval
+        """
+        what = action.input_parameters
+        if not isinstance(what, MigrateInput):
+            return None
+        groups = [group for group in cluster.groups
+                  if group.policy == "anti-affinity" and what.resource_id in group.members]
+        try:
+            left = self._left_lately(what.destination_node) if groups else {}
+        except _Refusal:  # not for us to see: then there is nothing to wait for
+            return None
+        except _NoAnswer as error:
+            return Hold(10.0, str(error))
+        for group in groups:
+            there = {server.id for server in cluster.servers_on[what.destination_node]} & set(group.members)
+            gone = sorted(left[member] for member in group.members if member in left and member not in there)
+            too_many = len(there) + len(gone) + 1 - group.max_server_per_host
+            if gone and too_many > 0:
+                return Hold(gone[min(too_many, len(gone)) - 1], "Nova's scheduler may still count a member of "
+                            f"anti-affinity group {group.name} on {what.destination_node}")
+        return None
+
+    def _left_lately(self, host: str) -> dict[str, float]:
+        """Servers that left a host by live migration, and the seconds until the scheduler surely knows."""
+        since = datetime.now(UTC) - timedelta(seconds=SCHEDULER_SYNC_S + _CLOCKS_DIFFER_S)
+        query = {"source_compute": host, "migration_type": "live-migration", "status": "completed",
+                 "changes-since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        answer = self._send("GET", f"/os-migrations?{urlencode(query)}")
+        nova_now = parsedate_to_datetime(answer.headers["Date"]) if "Date" in answer.headers else datetime.now(UTC)
+        left: dict[str, float] = {}
+        for record in _json(answer)["migrations"]:
+            ended = datetime.fromisoformat(record["updated_at"]).replace(tzinfo=UTC)
+            wait_s = SCHEDULER_SYNC_S - (nova_now - ended).total_seconds()
+            if wait_s > 0:
+                left[record["instance_uuid"]] = max(wait_s, left.get(record["instance_uuid"], 0.0))
+        return left
+
+    def start(self, action: Action) -> Handle:
+        """Send the request; CallFailed when Nova refuses it or cannot be asked."""
+        what, handle = action.input_parameters, Handle(action.uuid)
+        self._flights[handle] = self._migrate(what) if isinstance(what, MigrateInput) else self._set_service(what)
+        return handle
+
+    def poll(self, handle: Handle) -> Outcome | Progress | None:
+        """Look at the migration record; an answer that fails is no news, the next look may succeed."""
+        flight = self._flights[handle]
+        try:
+            news = flight if isinstance(flight, Outcome) else self._follow(flight)
+        except CallFailed as error:
+            return Progress(None, f"cannot look at it at the moment: {error}")
+        if isinstance(news, Outcome):
+            self._flights[handle] = news
+        return news
+
+    def cancel(self, handle: Handle) -> str:
+        """Abort a live migration; a cold one cannot be aborted."""
+        flight = self._flights.get(handle)
+        if not isinstance(flight, _Flight) or not flight.record:
+            return "Nova has no record of it to abort"
+        if flight.what.migration_type == "cold":
+            return "Nova cannot abort a cold migration"
+        try:
+            self._call("DELETE", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")
+        except CallFailed as error:
+            return f"Nova did not abort it: {error}"
+        return "Nova was asked to abort it"
+
+    # ---- services
+
+    def _set_service(self, what: ServiceStateInput) -> Outcome:
+        """Enable or disable; asking twice does no harm, so lost answers are simply asked for again."""
+        path = f"/os-services?host={quote(what.resource_name)}&binary=nova-compute"
+        found = self._call_again("GET", path)["services"]
+        if len(found) != 1:
+            raise CallFailed(f"Nova has {len(found)} nova-compute services on {what.resource_name}, 1 is expected")
+        body: dict[str, Any] = {"status": what.state}
+        if what.state == "disabled" and what.disabled_reason:
+            body["disabled_reason"] = what.disabled_reason
+        service = self._call_again("PUT", f"/os-services/{found[0]['id']}", body)["service"]
+        if service["status"] != what.state:
+            return Outcome("FAILED", f"Nova says that nova-compute on {what.resource_name} is {service['status']}")
+        return Outcome("SUCCEEDED", f"nova-compute on {what.resource_name} is {what.state}")
+
+    # ---- migrations
+
+    def _migrate(self, what: MigrateInput) -> _Flight:
+        """Ask for a migration to the named host, checked by Nova's scheduler: ``force`` is never sent."""
+        newest = max((record["id"] for record in self._records(what.resource_id, again=True)), default=0)
+        flight = _Flight(what, newest, self.now())
+        body: dict[str, Any] = {"migrate": {"host": what.destination_node}}
+        if what.migration_type == "live":
+            body = {"os-migrateLive": {"host": what.destination_node, "block_migration": "auto"}}
+        try:
+            answer = self._send("POST", f"/servers/{what.resource_id}/action", body)
+            flight.request_id = answer.headers.get("x-openstack-request-id")
+        except _NoAnswer as error:
+            flight.doubt = str(error)
+        return flight
+
+    def _records(self, server: str, *, again: bool = False) -> list[dict[str, Any]]:
+        call = self._call_again if again else self._call
+        found: list[dict[str, Any]] = call("GET", f"/os-migrations?instance_uuid={server}")["migrations"]
+        return found
+
+    def _follow(self, flight: _Flight) -> Outcome | Progress | None:
+        what = flight.what
+        new = [record for record in self._records(what.resource_id)
+               if record["id"] > flight.newest_before and record["migration_type"] == _RECORD_TYPE[what.migration_type]]
+        if not new:
+            return self._without_record(flight)
+        flight.record = min(new, key=lambda record: int(record["id"]))
+        status = flight.record["status"]
+        if status in _ENDED_WELL[what.migration_type] or status in _ENDED_BADLY:
+            return self._ended(flight, status)
+        server = self._server(what.resource_id)
+        if server is None:
+            return Outcome("FAILED", f"{what.resource_name} was deleted while it was migrated")
+        if what.migration_type == "live":
+            return self._progress(flight, status)
+        if status == _TO_CONFIRM and server["status"] == "VERIFY_RESIZE":
+            return self._confirm(what)
+        return Progress(None, status)
+
+    def _without_record(self, flight: _Flight) -> Outcome | Progress | None:
+        """No record yet: it is about to appear, or the request never came to anything."""
+        if self.now() - flight.began < _RECORD_DUE_S:
+            return None
+        if flight.doubt:
+            return Outcome("FAILED", f"Nova has not begun it: {flight.doubt}")
+        if self._server(flight.what.resource_id) is None:
+            return Outcome("FAILED", f"{flight.what.resource_name} was deleted")
+        why = self._event_error(flight)
+        return Outcome("FAILED", why) if why else Progress(None, "accepted by Nova, not begun yet")
+
+    def _ended(self, flight: _Flight, status: str) -> Outcome | Progress:
+        """Tell the end only when its after-effects are over.
+
+        Nova writes the last status of a record before it frees what the migration held in Placement; an action
+        that needs this room and starts in between would be refused.
+        """
+        now = self.now()
+        flight.ended_at = now if flight.ended_at is None else flight.ended_at
+        rest = self._unsettled(flight)
+        if rest and now - flight.ended_at < _SETTLE_S:
+            return Progress(None, f"{status}, but {rest}")
+        text = f"migration {flight.record['id']} {status}" + (f", but {rest} after {_SETTLE_S:g} s" if rest else "")
+        if status not in _ENDED_BADLY:
+            return Outcome("SUCCEEDED", text)
+        why = (self._event_error(flight) or self._fault(flight.what.resource_id)
+               or f"Nova tells no reason, the log of nova-compute on {flight.what.source_node} may")
+        return Outcome("FAILED", f"{text}: {why}")
+
+    def _unsettled(self, flight: _Flight) -> str:
+        """What has still to happen before the next action can count on the end of this one; empty when nothing."""
+        try:
+            server = self._server(flight.what.resource_id)
+            if server is None:
+                return ""
+            state = server.get("OS-EXT-STS:task_state") or server["status"]
+            if state not in _AT_REST:
+                return f"the server is still {state}"
+            path = f"/allocations/{flight.record['uuid']}"
+            held = _json(_request(self._placement, PLACEMENT_VERSION, "GET", path)).get("allocations")
+        except CallFailed as error:
+            return f"it cannot be seen whether Nova is done: {error}"
+        return "Nova still holds room on the other host" if held else ""
+
+    def _progress(self, flight: _Flight, status: str) -> Progress:
+        """How much memory is copied; Nova knows it while the migration is running."""
+        if status != "running":
+            return Progress(None, status)
+        try:
+            path = f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}"
+            seen = self._call("GET", path)["migration"]
+        except _Refusal:  # it ended between the two looks
+            return Progress(None, status)
+        done, total = seen.get("memory_processed_bytes"), seen.get("memory_total_bytes")
+        if not total or done is None:
+            return Progress(None, status)
+        return Progress(min(done / total, 1.0), f"{done >> 20} of {total >> 20} MiB of memory")
+
+    def _confirm(self, what: MigrateInput) -> Progress:
+        try:
+            self._call("POST", f"/servers/{what.resource_id}/action", {"confirmResize": None})
+        except _Refusal as error:
+            if error.status != 409:  # 409: Nova or somebody else is confirming it already
+                return Progress(None, f"cannot be confirmed: {error}")
+        return Progress(None, "confirming")
+
+    def _server(self, server: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._call("GET", f"/servers/{server}")["server"]
+        except _Refusal as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    # ---- reasons
+
+    def _event_error(self, flight: _Flight) -> str:
+        """What went wrong according to the events of our own request; empty where they do not say."""
+        if not flight.request_id:
+            return ""
+        try:
+            path = f"/servers/{flight.what.resource_id}/os-instance-actions/{flight.request_id}"
+            seen = self._call("GET", path)["instanceAction"]
+        except CallFailed:
+            return ""
+        errors = [event for event in seen.get("events") or () if event.get("result") == "Error"]
+        details = [event["details"] for event in errors if event.get("details")]  # since microversion 2.84
+        return str(details[-1] if details else (seen.get("message") or "") if errors else "")
+
+    def _fault(self, server: str) -> str:
+        try:
+            seen = self._server(server)
+        except CallFailed:
+            return ""
+        return str(((seen or {}).get("fault") or {}).get("message") or "")
+
+    # ---- HTTP
+
+    def _call_again(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """A call that may be repeated, three times when nobody answers."""
+        attempts = Retrying(stop=stop_after_attempt(3), wait=wait_fixed(1), retry=retry_if_exception_type(_NoAnswer),
+                            reraise=True)
+        return attempts(self._call, method, path, body)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return _json(self._send(method, path, body))
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+        return _request(self._nova, self._version, method, path, body)
+
+
+def _request(adapter: Adapter, version: str, method: str, path: str,
+             body: Mapping[str, Any] | None = None) -> requests.Response:
+    try:
+        answer = adapter.request(path, method, json=body, microversion=version, raise_exc=False,
+                                 timeout=REQUEST_TIMEOUT_S)
+    except _TROUBLE as error:
+        raise _NoAnswer(f"{method} {path}: {error}") from error
+    if answer.status_code >= 500:
+        raise _NoAnswer(f"{method} {path}: HTTP {answer.status_code}: {_message(answer)}")
+    if not answer.ok:
+        raise _Refusal(answer.status_code, f"HTTP {answer.status_code}: {_message(answer)}")
+    return answer
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return answer.json() if answer.content else {}
+    except ValueError as error:
+        raise _NoAnswer(f"{answer.request.method} {answer.url}: the answer is not JSON") from error
+
+
+def _microversion(version: str | None) -> str:
+    if version is None or tuple(int(part) for part in version.split(".")) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise CallFailed(f"Nova offers microversion {version or 'none'}; {wanted} (Queens) or later is needed")
+    return version
+
+
+def _message(answer: requests.Response) -> str:
+    """Nova's words: {"badRequest": {"code": 400, "message": "..."}}."""
+    try:
+        return str(next(iter(answer.json().values()))["message"])
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return answer.text[:200].strip() or str(answer.reason)

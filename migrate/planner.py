@@ -1,0 +1,175 @@
+"""From a solver's result to a plan: ordered, priced, each move with its reason, replayed by the checkers."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from migrate.duration import TimeModel, cost_of
+from migrate.order import Ordered, Step, order
+from migrate.plan import Action, Cost, MigrateInput, Refused, ServiceStateInput
+from optimizer.arrays import compile_arrays
+from optimizer.cluster import Cluster, Migration
+from optimizer.constraints.base import breaches
+from optimizer.movability import migration_type
+from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.placement import Move, Placement, ServiceChange, moves_between, placement_of
+from optimizer.problem import Problem, better
+
+_SERVICE_S = 1.0
+
+
+class UnsafePlan(RuntimeError):
+    """The replay of a plan broke a rule: a defect, never the operator's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What came of a wanted placement: the one that is reached, the services changed, the actions, and the moves left out."""
+
+    placement: Placement
+    changes: tuple[ServiceChange, ...]
+    actions: tuple[Action, ...]
+    left_out: tuple[Refused, ...]
+
+
+def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
+               reason: Callable[[Placement, Move], str], model: TimeModel, *, live: bool = True, cold: bool = True) -> Steps:
+    """Turn a legal placement into actions with parents; moves for which there is no safe order are left out and named.
+
+    ``changes`` gives the services to change for the placement that is reached, ``reason`` a sentence for a move from the placement just
+    before it. ``live`` and ``cold`` are the allowed kinds of migration. Raises UnsafePlan if the
+    replay finds a breach.
+    """
+    cluster = problem.cluster
+    arrays = compile_arrays(cluster, problem.constraints)
+    index = {host.name: h for h, host in enumerate(cluster.hosts)}
+    number = {server.id: s for s, server in enumerate(cluster.servers)}
+    target = np.array([index[wanted[server.id]] for server in cluster.servers], dtype=np.int32)
+    ordered = order(arrays, target, [number[s] for s in _by_benefit(problem, wanted)], problem.max_moves)
+    reached = dict(placement_of(cluster))
+    for step in ordered.steps:
+        reached[cluster.servers[step.server].id] = cluster.hosts[step.destination].name
+    left_out = tuple(_left_out(cluster, ordered))
+    if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
+        return Steps(placement_of(cluster), (), (), left_out)
+    migrations = tuple(_migrations(problem, ordered.steps, reason, model, live, cold))
+    replay(problem, [step.parents for step in ordered.steps], migrations)
+    services = tuple(changes(reached))
+    return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
+
+
+def _by_benefit(problem: Problem, wanted: Placement) -> list[str]:
+    """The moved servers, those first whose move alone does most good."""
+    start = placement_of(problem.cluster)
+    gains = {move.server: problem.values({**start, move.server: move.destination}) for move in moves_between(start, wanted)}
+    return sorted(gains, key=lambda server: gains[server])
+
+
+def _left_out(cluster: Cluster, ordered: Ordered) -> Iterator[Refused]:
+    for s, here, wanted in ordered.left:
+        server, name = cluster.servers[s], cluster.hosts[wanted].name
+        yield Refused(server=server.id, host=name, rule="order",
+                      text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but at no moment is there room for it on the way")
+
+
+def _migrations(problem: Problem, steps: Sequence[Step], reason: Callable[[Placement, Move], str], model: TimeModel,
+                live: bool, cold: bool) -> Iterator[Action]:
+    """One action a step."""
+    cluster = problem.cluster
+    placement = dict(placement_of(cluster))
+    ids = [str(uuid.uuid4()) for _ in steps]
+    gains = _gains(problem, steps)
+    for step, name, gain in zip(steps, ids, gains, strict=True):
+        server = cluster.servers[step.server]
+        move = Move(server.id, cluster.hosts[step.source].name, cluster.hosts[step.destination].name)
+        why = reason(placement, move)
+        placement[server.id] = move.destination
+        kind = migration_type(server, live=live, cold=cold)
+        if kind is None:
+            raise UnsafePlan(f"{server.name} is to move and cannot (status {server.status})")
+        yield Action(uuid=name, action_type="migrate", parents=tuple(ids[p] for p in step.parents), reason=why,
+                     benefit=gain, cost=cost_of(cluster, server, kind, model),
+                     input_parameters=MigrateInput(resource_id=server.id, resource_name=server.name, migration_type=kind,
+                                                   source_node=move.source, destination_node=move.destination))
+
+
+def _gains(problem: Problem, steps: Sequence[Step]) -> list[dict[str, float]]:
+    """What each step takes off each objective but the cost, at its place in the sequence.
+
+    A host is empty only when the last server leaves, so what the departures of a host bring is shared out among them.
+    """
+    cluster = problem.cluster
+    terms = [term.objective for level in problem.levels for term in level if not isinstance(term.objective, MoveCost)]
+    placement = dict(placement_of(cluster))
+    gains: list[dict[str, float]] = []
+    before = [term.value(cluster, placement) for term in terms]
+    for step in steps:
+        placement[cluster.servers[step.server].id] = cluster.hosts[step.destination].name
+        after = [term.value(cluster, placement) for term in terms]
+        gains.append({term.name: old - new for term, old, new in zip(terms, before, after, strict=True)})
+        before = after
+    leaving: dict[int, list[dict[str, float]]] = defaultdict(list)
+    for step, gain in zip(steps, gains, strict=True):
+        if HostsInUse.name in gain:
+            leaving[step.source].append(gain)
+    for together in leaving.values():
+        share = sum(gain[HostsInUse.name] for gain in together) / len(together)
+        for gain in together:
+            gain[HostsInUse.name] = share
+    return gains
+
+
+def _with_services(cluster: Cluster, migrations: tuple[Action, ...], changes: Sequence[ServiceChange]) -> tuple[Action, ...]:
+    """Service changes before the departures of their host, or after them."""
+    first: list[Action] = []
+    last: list[Action] = []
+    extra_parents: dict[str, str] = {}
+    for change in changes:
+        leaving = [a.uuid for a in migrations if isinstance(a.input_parameters, MigrateInput)
+                   and change.host in (a.input_parameters.source_node, a.input_parameters.destination_node)]
+        action = Action(
+            uuid=str(uuid.uuid4()), action_type="change_nova_service_state",
+            parents=tuple(leaving) if change.when == "after" else (), reason=change.reason, benefit={}, cost=Cost(expected_s=_SERVICE_S),
+            input_parameters=ServiceStateInput(
+                resource_id=cluster.host_by_name[change.host].id, resource_name=change.host, state=change.state,
+                disabled_reason=change.reason if change.state == "disabled" else None, only_if_empty=change.when == "after"))
+        (last if change.when == "after" else first).append(action)
+        if change.when == "before":
+            extra_parents.update(dict.fromkeys(leaving, action.uuid))
+    return (*first, *(_with_parent(a, extra_parents.get(a.uuid)) for a in migrations), *last)
+
+
+def _with_parent(action: Action, parent: str | None) -> Action:
+    return action if parent is None else replace(action, parents=(parent, *action.parents))
+
+
+def replay(problem: Problem, parents: Sequence[Sequence[int]], migrations: Sequence[Action]) -> None:
+    """Run the moves as early as their parents allow, and let the checkers judge every wave while it is under way and when it has ended.
+
+    Raises UnsafePlan with the first breach.
+    """
+    cluster = problem.cluster
+    placement, done = dict(placement_of(cluster)), set[int]()
+    while len(done) < len(migrations):
+        wave = [i for i in range(len(migrations)) if i not in done and done.issuperset(parents[i])]
+        if not wave:
+            raise UnsafePlan("the actions wait for each other in a circle")
+        moving = []
+        for i in wave:
+            what = migrations[i].input_parameters
+            assert isinstance(what, MigrateInput)
+            moving.append((what.resource_id, placement[what.resource_id]))
+            placement[what.resource_id] = what.destination_node
+        # Each server counts where it goes, and a migration holds the same again where it comes from.
+        held = tuple(Migration(id=f"replay-{server}", server=server, source=source, destination=source, kind="live-migration",
+                               status="running", resources=cluster.server_by_id[server].resources) for server, source in moving)
+        under_way = replace(cluster, migrations=(*cluster.migrations, *held))
+        rules = [rule for rule in problem.constraints if rule.continuous]
+        if found := breaches(rules, under_way, placement) + breaches(rules, cluster, placement):
+            raise UnsafePlan(f"{found[0].rule}: {found[0].text}")
+        done.update(wave)
+

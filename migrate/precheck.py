@@ -1,0 +1,129 @@
+"""Whether an action of a plan still makes sense in the cluster as it is at the moment."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from migrate.plan import Action, MigrateInput, ServiceStateInput
+from optimizer.cluster import Cluster, Migration, MigrationKind, Server
+from optimizer.constraints.base import Constraint, Violation, breaches
+from optimizer.movability import COLD_STATUSES, LIVE_STATUSES
+from optimizer.placement import placement_of
+
+Rules = Callable[[Cluster], Sequence[Constraint]]
+"""The rules that hold in a cluster, as it is at the moment."""
+
+STATUSES: Mapping[str, frozenset[str]] = {"live": LIVE_STATUSES, "cold": COLD_STATUSES}
+"""The statuses in which Nova accepts a migration, by its type."""
+
+KIND: Mapping[str, MigrationKind] = {"live": "live-migration", "cold": "migration"}
+"""What Nova calls a migration of a type in its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Start it, wait until another action of the plan has ended, or skip it; and why."""
+
+    what: Literal["start", "wait", "skip"]
+    text: str = ""
+
+
+def judge(action: Action, observed: Cluster, rules: Rules, ongoing: Sequence[Action]) -> Verdict:
+    """What to do with an action in the observed cluster, while other actions (``ongoing``) of its plan run."""
+    cluster = with_flights(observed, ongoing)
+    what = action.input_parameters
+    if isinstance(what, ServiceStateInput):
+        return _judge_service(what, cluster, ongoing)
+    if text := migration_obstacle(what, cluster):
+        return Verdict("skip", text)
+    found = breaches(rules(cluster), cluster, {**placement_of(cluster), what.resource_id: what.destination_node})
+    if not found:
+        return Verdict("start")
+    if all(_may_pass(what, breach, ongoing) for breach in found):
+        return Verdict("wait", f"waits for an action that still runs: {found[0].text}")
+    return Verdict("skip", found[0].text)
+
+
+def with_flights(cluster: Cluster, actions: Sequence[Action]) -> Cluster:
+    """The cluster with our own migrations that the cloud does not list yet, so that both their hosts are held."""
+    missing = []
+    for action in actions:
+        what = action.input_parameters
+        if not isinstance(what, MigrateInput) or what.resource_id in cluster.migration_of:
+            continue
+        if server := cluster.server_by_id.get(what.resource_id):
+            missing.append(Migration(id=action.uuid, server=server.id, source=what.source_node,
+                                     destination=what.destination_node, kind=KIND[what.migration_type],
+                                     status="accepted", resources=server.resources))
+    return replace(cluster, migrations=cluster.migrations + tuple(missing)) if missing else cluster
+
+
+def migration_obstacle(what: MigrateInput, cluster: Cluster) -> str:
+    """Why a migration does not make sense any more, whatever the rules say; empty when it does."""
+    server, destination = cluster.server_by_id.get(what.resource_id), cluster.host_by_name.get(what.destination_node)
+    if server is None:
+        return f"server {what.resource_name} does not exist any more"
+    if server.host == what.destination_node:
+        return f"{server.name} is already on {server.host}"
+    if server.host != what.source_node:
+        return f"{server.name} is on {server.host}, not on {what.source_node} any more: somebody else has moved it"
+    if busy := _busy(server, cluster):
+        return busy
+    allowed = STATUSES[what.migration_type]
+    if server.status not in allowed:
+        wanted = " or ".join(sorted(allowed))
+        return f"{server.name} is {server.status}; a {what.migration_type} migration needs {wanted}"
+    if destination is None:
+        return f"host {what.destination_node} does not exist any more"
+    if not destination.available:
+        why = f" ({destination.disabled_reason})" if destination.disabled_reason else ""
+        return f"host {destination.name} is {destination.status} and {destination.state}{why}"
+    return ""
+
+
+def not_as_wanted(action: Action, cluster: Cluster) -> str:
+    """What is wrong after an action that is said to have succeeded; empty when all is well."""
+    what = action.input_parameters
+    if isinstance(what, ServiceStateInput):
+        host = cluster.host_by_name.get(what.resource_name)
+        return "" if host and host.status == what.state else f"it is {host.status if host else 'gone'}"
+    server = cluster.server_by_id.get(what.resource_id)
+    if server is None:
+        return f"{what.resource_name} does not exist any more"
+    return "" if server.host == what.destination_node else f"{server.name} is on {server.host}"
+
+
+def _judge_service(what: ServiceStateInput, cluster: Cluster, ongoing: Sequence[Action]) -> Verdict:
+    host = cluster.host_by_name.get(what.resource_name)
+    if host is None:
+        return Verdict("skip", f"host {what.resource_name} does not exist any more")
+    if host.status == what.state:
+        return Verdict("skip", f"nova-compute on {host.name} is already {host.status}")
+    if not what.only_if_empty:
+        return Verdict("start")
+    if any(host.name in other.hosts for other in ongoing):
+        return Verdict("wait", f"waits for an action that still runs on {host.name}")
+    tenants = [server.name for server in cluster.servers_on[host.name]]
+    tenants += [f"migration {flight.id}" for flight in cluster.migrations
+                if host.name in (flight.source, flight.destination)]
+    if tenants:
+        more = f" and {len(tenants) - 3} more" if len(tenants) > 3 else ""
+        return Verdict("skip", f"{host.name} is not empty, it carries {', '.join(tenants[:3])}{more}")
+    return Verdict("start")
+
+
+def _may_pass(what: MigrateInput, breach: Violation, ongoing: Sequence[Action]) -> bool:
+    """Whether a breach may be over when an action of this plan, now running, has ended."""
+    for other in ongoing:
+        moving = other.input_parameters
+        if what.destination_node in other.hosts or breach.host in other.hosts:
+            return True
+        if isinstance(moving, MigrateInput) and moving.resource_id in breach.servers:
+            return True
+    return False
+
+
+def _busy(server: Server, cluster: Cluster) -> str:
+    if flight := cluster.migration_of.get(server.id):
+        return f"{server.name} is in a {flight.kind} from {flight.source} to {flight.destination} of somebody else"
+    return f"{server.name} is busy: {server.task_state}" if server.task_state else ""

@@ -1,0 +1,244 @@
+"""A cloud that exists only here: the same interface as Nova, a clock of its own, and faults on request.
+
+The present state is one immutable Cluster, replaced at every change. Durations come from the time model; migrations
+that share a host share its bandwidth. Like Nova, it refuses a migration that breaks a rule.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress
+from migrate.duration import MB_PER_GB, TimeModel, cost_of
+from migrate.plan import Action, MigrateInput, ServiceStateInput
+from migrate.precheck import KIND, STATUSES, Rules
+from optimizer.cluster import Cluster, Host, Migration, Server
+from optimizer.constraints.base import breaches
+from optimizer.placement import placement_of
+
+ClusterChange = Callable[[Cluster], Cluster]
+
+_EPSILON_S = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Migrations of a server (id or "*") to a host ("*" = any) fail: refused at the start, or half-way."""
+
+    phase: Literal["start", "run"]
+    server: str = "*"
+    destination: str = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that somebody else does to the cluster ``at_s`` virtual seconds after the beginning."""
+
+    at_s: float
+    change: ClusterChange
+
+
+def delete_server(server_id: str) -> ClusterChange:
+    """The server is gone, and so is its migration."""
+    return lambda cluster: replace(
+        cluster, servers=tuple(server for server in cluster.servers if server.id != server_id),
+        migrations=tuple(flight for flight in cluster.migrations if flight.server != server_id))
+
+
+def move_server(server_id: str, host: str) -> ClusterChange:
+    """The server is on another host."""
+    return lambda cluster: _with_server(cluster, replace(cluster.server_by_id[server_id], host=host))
+
+
+def set_service(host: str, status: Literal["enabled", "disabled"], reason: str | None = None) -> ClusterChange:
+    """The nova-compute service of a host is enabled or disabled."""
+    return lambda cluster: _with_host(cluster, replace(
+        cluster.host_by_name[host], status=status, disabled_reason=reason if status == "disabled" else None))
+
+
+def _with_server(cluster: Cluster, new: Server) -> Cluster:
+    return replace(cluster, servers=tuple(new if server.id == new.id else server for server in cluster.servers))
+
+
+def _with_host(cluster: Cluster, new: Host) -> Cluster:
+    return replace(cluster, hosts=tuple(new if host.name == new.name else host for host in cluster.hosts))
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A migration on its way: what is left of its overhead and its copy."""
+
+    what: MigrateInput
+    status_before: str
+    overhead_s: float
+    copy_mb: float
+    total_s: float  # when it shares its hosts with nobody
+    fails: bool
+
+
+class SimulatedCloud:
+    """Carries out actions on a cluster in memory.
+
+    rules
+        What this Nova enforces, of a cluster; a migration that breaches them ends as FAILED, NoValidHost.
+    seed
+        Durations vary by +-10 % with it.
+    pace
+        Real seconds per virtual second. Default 0, as fast as possible.
+    """
+
+    def __init__(self, cluster: Cluster, rules: Rules, *,
+                 model: TimeModel = TimeModel(), seed: int = 0, faults: Sequence[Fault] = (),  # noqa: B008 (frozen)
+                 changes: Sequence[Change] = (), pace: float = 0.0) -> None:
+        self.cluster = cluster
+        self._rules, self._model, self._seed, self._faults, self._pace = rules, model, seed, tuple(faults), pace
+        self._changes = sorted(changes, key=lambda change: change.at_s)
+        self._flights: dict[Handle, _Flight] = {}
+        self._outcomes: dict[Handle, Outcome] = {}
+        self._clock = 0.0
+
+    def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
+        """The present state."""
+        return self.cluster
+
+    def hold(self, action: Action, cluster: Cluster) -> Hold | None:
+        """This cloud is always up to date."""
+        return None
+
+    def now(self) -> float:
+        """Virtual seconds since the beginning."""
+        return self._clock
+
+    def pause(self, seconds: float) -> None:
+        """Let virtual time pass, and real time as ``pace`` says."""
+        end = self._clock + seconds
+        while self._clock < end:
+            self._step(end)
+        if self._pace:
+            time.sleep(seconds * self._pace)
+
+    def start(self, action: Action) -> Handle:
+        """Begin an action; CallFailed for what Nova's API answers with 4xx."""
+        what, handle = action.input_parameters, Handle(action.uuid)
+        if isinstance(what, ServiceStateInput):
+            if what.resource_name not in self.cluster.host_by_name:
+                raise CallFailed(f"there is no nova-compute service on {what.resource_name}")
+            self.cluster = set_service(what.resource_name, what.state, what.disabled_reason)(self.cluster)
+            self._outcomes[handle] = Outcome("SUCCEEDED", f"nova-compute on {what.resource_name} is {what.state}")
+        else:
+            self._migrate(handle, what)
+        return handle
+
+    def poll(self, handle: Handle) -> Outcome | Progress | None:
+        """The end of a migration, or the share of its time that is over."""
+        if handle in self._outcomes:
+            return self._outcomes[handle]
+        flight = self._flights[handle]
+        left_s = flight.overhead_s + flight.copy_mb / self._model.bandwidth_mb_per_s
+        return Progress(1.0 - left_s / flight.total_s, f"{flight.copy_mb:.0f} MiB to copy")
+
+    def cancel(self, handle: Handle) -> str:
+        """Abort a live migration."""
+        flight = self._flights.get(handle)
+        if flight is None or flight.what.migration_type == "cold":
+            return "it cannot be aborted"
+        self._land(handle, Outcome("FAILED", "cancelled"))
+        return "it was aborted"
+
+    # ---- migrations
+
+    def _migrate(self, handle: Handle, what: MigrateInput) -> None:
+        server = self._accepted(what)
+        after = {**placement_of(self.cluster), server.id: what.destination_node}
+        found = breaches(self._rules(self.cluster), self.cluster, after)
+        if found or self._has_fault("start", what):
+            text = found[0].text if found else "simulated fault"
+            self._outcomes[handle] = Outcome("FAILED", f"NoValidHost: {text}")
+            return
+        self._flights[handle] = self._flight(what, server)
+        migration = Migration(id=handle, server=server.id, source=server.host, destination=what.destination_node,
+                              kind=KIND[what.migration_type], status="running", resources=server.resources)
+        status, task = ("MIGRATING", "migrating") if what.migration_type == "live" else ("RESIZE", "resize_migrating")
+        leaving = _with_server(self.cluster, replace(server, status=status, task_state=task))
+        self.cluster = replace(leaving, migrations=(*leaving.migrations, migration))
+
+    def _accepted(self, what: MigrateInput) -> Server:
+        server = self.cluster.server_by_id.get(what.resource_id)
+        if server is None:
+            raise CallFailed(f"HTTP 404: Instance {what.resource_id} could not be found.")
+        if what.destination_node not in self.cluster.host_by_name:
+            raise CallFailed(f"HTTP 400: Compute host {what.destination_node} could not be found.")
+        if server.host == what.destination_node:
+            raise CallFailed("HTTP 400: Cannot migrate to the host where the server exists.")
+        if server.task_state or server.status not in STATUSES[what.migration_type]:
+            state = server.task_state or server.status
+            raise CallFailed(f"HTTP 409: Cannot migrate instance {server.id} while it is {state}")
+        return server
+
+    def _flight(self, what: MigrateInput, server: Server) -> _Flight:
+        copy_gb = cost_of(self.cluster, server, what.migration_type, self._model).copy_gb
+        # By what is moved where, not by the order of the starts: one more action does not change the others.
+        factor = random.Random(f"{self._seed} {server.id} {what.destination_node}").uniform(0.9, 1.1)
+        overhead_s, copy_mb = self._model.overhead_s(what.migration_type) * factor, copy_gb * MB_PER_GB * factor
+        total_s = max(overhead_s + copy_mb / self._model.bandwidth_mb_per_s, _EPSILON_S)
+        fails = self._has_fault("run", what)
+        share = 0.5 if fails else 1.0
+        return _Flight(what, server.status, overhead_s * share, copy_mb * share, total_s, fails)
+
+    def _has_fault(self, phase: str, what: MigrateInput) -> bool:
+        return any(fault.phase == phase and fault.server in ("*", what.resource_id)
+                   and fault.destination in ("*", what.destination_node) for fault in self._faults)
+
+    # ---- time
+
+    def _step(self, end: float) -> None:
+        """To the next thing that happens, or to the end of the pause."""
+        rates = self._rates()
+        left = {handle: flight.overhead_s + flight.copy_mb / rates[handle] for handle, flight in self._flights.items()}
+        changes = [change.at_s for change in self._changes[:1]]
+        moment = max(self._clock, min([end, *(self._clock + seconds for seconds in left.values()), *changes]))
+        for handle, flight in self._flights.items():
+            _advance(flight, rates[handle], moment - self._clock)
+        for handle, seconds in left.items():
+            if self._clock + seconds <= moment + _EPSILON_S:
+                self._arrive(handle)
+        self._clock = moment
+        while self._changes and self._changes[0].at_s <= moment:
+            self.cluster = self._changes.pop(0).change(self.cluster)
+
+    def _rates(self) -> Mapping[Handle, float]:
+        """MiB/s of each flight: the fair share of the busier one of its two hosts."""
+        hosts = {handle: (flight.what.source_node, flight.what.destination_node)
+                 for handle, flight in self._flights.items()}
+        busy = Counter(host for pair in hosts.values() for host in pair)
+        return {handle: self._model.bandwidth_mb_per_s / max(busy[one], busy[other])
+                for handle, (one, other) in hosts.items()}
+
+    def _arrive(self, handle: Handle) -> None:
+        flight = self._flights[handle]
+        if flight.fails:
+            self._land(handle, Outcome("FAILED", "simulated fault while running"))
+        elif flight.what.resource_id not in self.cluster.server_by_id:
+            self._land(handle, Outcome("FAILED", f"{flight.what.resource_name} was deleted while it was migrated"))
+        else:
+            self._land(handle, Outcome("SUCCEEDED", "completed"))
+
+    def _land(self, handle: Handle, outcome: Outcome) -> None:
+        """The migration ends and lets go of one of its two hosts."""
+        flight, self._outcomes[handle] = self._flights.pop(handle), outcome
+        server = self.cluster.server_by_id.get(flight.what.resource_id)
+        if server is None:
+            return
+        host = flight.what.destination_node if outcome.state == "SUCCEEDED" else server.host
+        landed = _with_server(self.cluster, replace(server, host=host, status=flight.status_before, task_state=None))
+        self.cluster = replace(landed, migrations=tuple(m for m in landed.migrations if m.server != server.id))
+
+
+def _advance(flight: _Flight, rate_mb_per_s: float, seconds: float) -> None:
+    """First the overhead passes, then the copy."""
+    overhead_s = min(flight.overhead_s, seconds)
+    flight.overhead_s -= overhead_s
+    flight.copy_mb = max(0.0, flight.copy_mb - (seconds - overhead_s) * rate_mb_per_s)

@@ -1,0 +1,1 @@
+"""What a placement must obey: one file a rule, each frozen data with an independent checker."""

@@ -1,0 +1,130 @@
+"""Why nothing more is moved: what would help most, and which rule or cost stands against it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer.arrays import Index
+from optimizer.constraints.base import breaches
+from optimizer.constraints.movable import Movable
+from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.placement import Placement
+from optimizer.problem import Problem
+from optimizer.solvers.local_search import State
+from optimizer.solvers.terms import compile_problem
+
+_ROWS = 20_000_000  # cells of the servers x hosts table that is looked at; the hottest hosts' servers come first
+_WORTH = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A server or host that was not moved or emptied, the rule against it, and a sentence."""
+
+    server: str | None
+    host: str | None
+    rule: str
+    text: str
+
+
+def refusals(problem: Problem, placement: Placement, limit: int = 10) -> tuple[Refusal, ...]:
+    """What was refused at a placement: the single moves that would help most but break a rule, and the hosts not emptied.
+
+    At most ``limit`` of each kind, the greatest loss first.
+    """
+    emptying = any(isinstance(term.objective, HostsInUse) for level in problem.levels for term in level)
+    compiled = compile_problem(problem)
+    index = compiled.host_index
+    where = np.array([index[placement[server.id]] for server in problem.cluster.servers], dtype=np.int32)
+    state = State(compiled, where)
+    found = _moves(problem, placement, state, limit)
+    return found + (_hosts(problem, placement, state, limit) if emptying else ())
+
+
+def best_move(problem: Problem, placement: Placement) -> str | None:
+    """The legal move that comes nearest to being worth it, in words; None when nothing can be moved at all."""
+    compiled = compile_problem(problem)
+    index = compiled.host_index
+    where = np.array([index[placement[server.id]] for server in problem.cluster.servers], dtype=np.int32)
+    state = State(compiled, where)
+    rows = _rows(state)
+    if not len(rows):
+        return None
+    loss = np.where(state.legal(rows), state.gain(rows), np.inf)
+    best = int(loss.argmin())
+    if not np.isfinite(loss.flat[best]):
+        return None
+    server = problem.cluster.servers[int(rows[best // loss.shape[1]])]
+    host = problem.cluster.hosts[best % loss.shape[1]]
+    return f"the best legal move, {server.name} from {placement[server.id]} to {host.name}, would make the objective worse by {loss.flat[best]:.2g}"
+
+
+def _rows(state: State) -> Index:
+    order = np.argsort(-state.load["cpu"][state.where], kind="stable") if "cpu" in state.load else np.arange(len(state.where))
+    return order[:max(1, _ROWS // max(1, len(state.count)))].astype(np.int32)
+
+
+def _moves(problem: Problem, placement: Placement, state: State, limit: int) -> tuple[Refusal, ...]:
+    """Illegal moves that would help, the best one of each server."""
+    rows = _rows(state)
+    if not len(rows):
+        return ()
+    loss = np.where(state.legal(rows), np.inf, state.gain(rows))
+    loss[np.arange(len(rows)), state.where[rows]] = np.inf
+    # Of equally good hosts, name the one that is nearest to having room.
+    arrays = state.compiled.arrays
+    short = np.zeros_like(loss)
+    for d in range(arrays.demand.shape[1]):
+        lack = state.used[:, d] + arrays.demand[rows, d][:, None] - arrays.room[:, d]
+        short = np.maximum(short, lack / np.maximum(1, arrays.room[:, d]))
+    best = (loss + 1e-7 * short).argmin(axis=1)
+    worth = loss[np.arange(len(rows)), best]
+    found: list[Refusal] = []
+    for r in np.argsort(worth, kind="stable")[:limit]:
+        if worth[r] >= -_WORTH:
+            break
+        server, host = problem.cluster.servers[int(rows[r])], problem.cluster.hosts[int(best[r])]
+        broken = breaches(problem.constraints, problem.cluster, {**placement, server.id: host.name})
+        if broken:
+            rule = next((b for b in broken if b.rule == Movable.name), broken[0])
+            found.append(Refusal(server.id, host.name, rule.rule, f"{server.name} to {host.name} would help, but {rule.text}"))
+        elif problem.max_moves is not None and state.moves >= problem.max_moves:
+            found.append(Refusal(server.id, host.name, "max_moves",
+                                 f"{server.name} to {host.name} would help, but the limit of {problem.max_moves} moves is reached"))
+    return tuple(found)
+
+
+def _hosts(problem: Problem, placement: Placement, state: State, limit: int) -> tuple[Refusal, ...]:
+    """Hosts in use with the fewest servers: who on them cannot leave, and why."""
+    cluster, arrays = problem.cluster, state.compiled.arrays
+    stuck = {rule_id: reasons for rule in problem.constraints if isinstance(rule, Movable) for rule_id, reasons in rule.obstacles.items()}
+    in_use = np.flatnonzero((state.count > 0) & state.compiled.available)
+    found = []
+    for h in in_use[np.argsort(state.count[in_use], kind="stable")][:limit].tolist():
+        servers = np.flatnonzero(state.where == h).astype(np.int32)
+        legal = state.legal(servers) & (state.count > 0)
+        pinned = [s for s in servers.tolist() if not arrays.movable[s]]
+        homeless = [s for s, mask in zip(servers.tolist(), legal, strict=True) if not mask.any() and s not in pinned]
+        name = cluster.hosts[h].name
+        if pinned:
+            server = cluster.servers[pinned[0]]
+            why = stuck[server.id][0].text if stuck.get(server.id) else "no host satisfies its rules"
+            found.append(Refusal(server.id, name, Movable.name, f"{name} stays in use: {server.name} cannot be moved: {why}"))
+        elif homeless:
+            server = cluster.servers[homeless[0]]
+            found.append(Refusal(server.id, name, _first_rule(problem, placement, server.id, h),
+                                 f"{name} stays in use: no other host in use takes {server.name} ({len(homeless)} of {len(servers)} have no place)"))
+        else:
+            found.append(Refusal(None, name, "benefit", f"{name} stays in use: its {len(servers)} servers do not all fit elsewhere, or moving "
+                                                        "them costs more than the host is worth at this aggressiveness"))
+    return tuple(found)
+
+
+def _first_rule(problem: Problem, placement: Placement, server: str, source: int) -> str:
+    """The rule that most hosts in use refuse the server by."""
+    count: dict[str, int] = {}
+    for name in sorted(set(placement.values()))[:50]:
+        if name != problem.cluster.hosts[source].name:
+            for found in breaches(problem.constraints, problem.cluster, {**placement, server: name})[:1]:
+                count[found.rule] = count.get(found.rule, 0) + 1
+    return max(count, key=lambda rule: count[rule]) if count else "capacity"

@@ -1,0 +1,41 @@
+"""Load of servers and hosts as whole numbers: CPU in hundredths of a core, memory in MiB.
+
+Whole numbers let checkers, exact solver and local search agree to the last unit.
+"""
+
+import math
+from typing import Literal
+
+from optimizer.cluster import Cluster, Host, Server
+from optimizer.errors import PlacewrightError
+from optimizer.placement import Placement
+
+Metric = Literal["cpu", "memory"]
+CENTICORES = 100
+
+
+class LoadMissing(PlacewrightError):
+    """A server has no usage although the load of the cluster is asked for."""
+
+
+def server_load(server: Server, metric: Metric) -> int:
+    """What a server uses of a metric, rounded up; raises LoadMissing when it was never measured nor assumed."""
+    if server.usage is None:
+        raise LoadMissing(f"server {server.name} ({server.id}) has no usage; read the load first, or say what to assume "
+                          "for servers without measures")
+    amount = server.usage.cpu_cores * CENTICORES if metric == "cpu" else server.usage.memory_mb
+    # The small term undoes binary rounding: 0.07 cores are 7 hundredths, not 7.000000000000001.
+    return math.ceil(amount - 1e-9)
+
+
+def host_capacity(host: Host, metric: Metric) -> int:
+    """What a host physically has of a metric, in the same units."""
+    return host.physical_cores * CENTICORES if metric == "cpu" else host.memory_mb
+
+
+def host_load(cluster: Cluster, placement: Placement, metric: Metric) -> dict[str, int]:
+    """Host name -> the sum of its servers' load under a placement."""
+    load = {host.name: 0 for host in cluster.hosts}
+    for server in cluster.servers:
+        load[placement[server.id]] += server_load(server, metric)
+    return load

@@ -1,0 +1,92 @@
+"""Which servers cannot be moved, and why, as far as a snapshot shows it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from optimizer.cluster import Cluster, Obstacle, Server
+
+LIVE_STATUSES = frozenset({"ACTIVE", "PAUSED"})
+COLD_STATUSES = frozenset({"ACTIVE", "SHUTOFF"})
+
+# Extra specs that tie a server to CPUs or memory of certain NUMA nodes. Nova tells neither which host CPUs are
+# free nor which NUMA nodes a host has, so whether such a server fits elsewhere cannot be known from outside.
+_NUMA_SPECS = ("hw:cpu_policy=dedicated", "hw:cpu_policy=mixed", "hw:numa_nodes", "hw:mem_page_size")
+# State that lives on one host and that Nova does not carry over in a live migration.
+_LOCAL_SPECS = {"hw:tpm_version": "an emulated TPM", "hw:pmem": "persistent memory", "hw:mem_encryption": "encrypted memory"}
+# Resource classes that need no device of their own on the host.
+_PLAIN_CLASSES = frozenset({"VCPU", "PCPU", "MEMORY_MB", "DISK_GB"})
+_DEVICE_CLASSES = ("VGPU", "PCI_DEVICE", "SRIOV_NET_VF", "CUSTOM_PCI_", "FPGA", "PGPU", "NET_BW_")
+
+
+def migration_type(server: Server, *, live: bool = True, cold: bool = True) -> Literal["live", "cold"] | None:
+    """How Nova can move the server as it is, of the ways allowed; None where there is none."""
+    if live and server.status in LIVE_STATUSES:
+        return "live"
+    if cold and server.status in COLD_STATUSES:
+        return "cold"
+    return None
+
+
+def obstacles(cluster: Cluster, server: Server, *, move_locked: bool = False, live: bool = True,
+              cold: bool = True) -> tuple[Obstacle, ...]:
+    """Every reason why the server has to stay where it is; empty when it can be moved.
+
+    ``move_locked`` lets servers move that a user has locked; Nova allows it to an administrator. ``live`` and ``cold`` are the
+    ways of moving that are allowed.
+    """
+    found = list(server.obstacles)
+    found += [Obstacle(kind=kind, text=text) for check in _CHECKS for kind, text in check(cluster, server)]
+    if migration_type(server) and not migration_type(server, live=live, cold=cold):
+        found.append(Obstacle(kind="migration_type", text=f"it is {server.status}, and {'live' if cold else 'cold'} migration is switched off"))
+    if server.locked and not move_locked:
+        found.append(Obstacle(kind="locked", text="it is locked, and move_locked is off"))
+    return tuple(found)
+
+
+def _moving(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
+    if migration := cluster.migration_of.get(server.id):
+        yield ("in_flight", f"its {migration.kind} from {migration.source} to {migration.destination or '?'} is {migration.status}")
+    elif server.task_state:
+        yield "task_state", f"Nova is busy with it (task state {server.task_state})"
+
+
+def _status(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
+    if migration_type(server) is None:
+        yield "status", f"its status is {server.status}; Nova migrates ACTIVE and PAUSED servers live, ACTIVE and SHUTOFF ones cold"
+    if cluster.host_by_name[server.host].state == "down":
+        yield "host_down", f"nova-compute on {server.host} is down; such a server can only be evacuated"
+
+
+def _flavor(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
+    flavor = cluster.flavor_of(server)
+    specs = {**_image_specs(cluster, server), **flavor.extra_specs}
+    if "PCPU" in server.resources or _has_numa_spec(specs):
+        yield "numa", "its flavor or image asks for pinned CPUs or a NUMA layout, and the free CPUs of NUMA nodes are not known"
+    if alias := specs.get("pci_passthrough:alias"):
+        yield "pci", f"flavor {flavor.name} asks for a PCI device ({alias})"
+    for name, what in _LOCAL_SPECS.items():
+        if specs.get(name, "false").lower() not in ("", "false", "0"):
+            yield "host_local", f"its flavor or image gives it {what} ({name}), which stays on its host"
+    for name in specs:
+        if name.startswith("capabilities:"):
+            yield "capabilities", f"flavor {flavor.name} asks for {name}, and host capabilities are not in the snapshot"
+
+
+def _image_specs(cluster: Cluster, server: Server) -> dict[str, str]:
+    """What the image asks of the hardware, under the names that flavors use: its hw_cpu_policy is a flavor's hw:cpu_policy."""
+    properties = cluster.images[server.image].properties if server.image is not None else {}
+    return {f"hw:{name[3:]}": value for name, value in properties.items() if name.startswith("hw_")}
+
+
+def _devices(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
+    for name in server.resources:
+        if name not in _PLAIN_CLASSES and name.startswith(_DEVICE_CLASSES):
+            yield "pci", f"it holds {name}, a device of {server.host}"
+
+
+def _has_numa_spec(specs: Mapping[str, str]) -> bool:
+    pairs = {f"{name}={value}" for name, value in specs.items()} | set(specs)
+    return any(spec in pairs for spec in _NUMA_SPECS)
+
+
+_CHECKS: tuple[Callable[[Cluster, Server], Iterator[tuple[str, str]]], ...] = (_moving, _status, _flavor, _devices)

@@ -1,0 +1,331 @@
+"""The exact solver: the whole problem, or a few hosts of it, as a CP-SAT model (OR-Tools).
+
+One 0/1 variable for each movable server and host it may be on. Levels are solved one after the other, each with the values of those before
+as constraints. Reference: https://developers.google.com/optimization/cp/cp_solver.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ortools.sat.python import cp_model
+
+from optimizer.arrays import Index, Mask
+from optimizer.errors import PlacewrightError
+from optimizer.objectives.base import Objective
+from optimizer.objectives.elsewhere import Elsewhere
+from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.spread import Spread
+from optimizer.solvers.stop import Stop
+from optimizer.solvers.terms import Compiled
+
+_COST_SCALE = 10**8
+_LARGEST = 10**17
+_TANGENTS = 20
+Expr = Any  # a CP-SAT linear expression or a whole number
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may change: ``servers`` (S) that may move, between ``hosts`` (H); all others stay where the incumbent has them."""
+
+    servers: Mask
+    hosts: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Host of each server (S); for each level its proven lower bound, None where a level before it was not proven."""
+
+    where: Index
+    bounds: tuple[float | None, ...]
+    proven: bool
+
+
+@dataclass
+class _Model:
+    """The model under construction: ``at[s]`` maps host -> 0/1 variable (or 1) for the servers in scope."""
+
+    compiled: Compiled
+    scope: Scope
+    incumbent: Index
+    cp: cp_model.CpModel = field(default_factory=cp_model.CpModel)
+    at: dict[int, dict[int, Expr]] = field(default_factory=dict)
+    here: dict[int, list[tuple[int, Expr]]] = field(default_factory=dict)
+
+    def on(self, server: int, host: int) -> Expr:
+        """1 when the server is on the host, as a variable or a constant."""
+        if server in self.at:
+            return self.at[server].get(host, 0)
+        return int(self.incumbent[server] == host)
+
+    def stays(self, server: int) -> Expr:
+        """1 when the server is where the cluster has it."""
+        return self.on(server, int(self.compiled.arrays.start[server]))
+
+    @property
+    def open_hosts(self) -> list[int]:
+        return [int(h) for h in np.flatnonzero(self.scope.hosts)]
+
+    @property
+    def fixed(self) -> Index:
+        """The servers outside the scope."""
+        return np.flatnonzero(~self.scope.servers).astype(np.int32)
+
+
+def size(compiled: Compiled) -> int:
+    """How many 0/1 variables the whole problem needs."""
+    arrays = compiled.arrays
+    reach = arrays.eligible.sum(axis=1)
+    return int((reach[arrays.server_class] + (reach[arrays.server_class] > 0)).sum())
+
+
+def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop, seed: int, threads: int,
+                 limit_s: float | None = None) -> Answer:
+    """The best placement within a scope, starting from a legal incumbent; ``limit_s`` bounds this call alone."""
+    model = _build(compiled, incumbent, scope)
+    where, proven, spent = incumbent, True, 0.0
+    bounds: list[float | None] = []
+    for number, level in enumerate(compiled.problem.levels):
+        terms = [(term.weight, *_TERMS[type(term.objective)](model, term.objective)) for term in level]
+        goal, scale = _weighted(terms)
+        model.cp.minimize(goal)
+        model.cp.clear_hints()  # type: ignore[no-untyped-call]
+        for s, options in model.at.items():
+            for h, variable in options.items():
+                model.cp.add_hint(variable, int(where[s] == h))
+        left = min(stop.remaining_s(), (limit_s or float("inf")) - spent)
+        share = left if number == len(compiled.problem.levels) - 1 else left * 0.7
+        solver = cp_model.CpSolver()
+        solver.parameters.max_time_in_seconds = max(0.05, share)
+        solver.parameters.random_seed = seed
+        solver.parameters.num_workers = threads
+        status = solver.solve(model.cp)
+        spent += solver.wall_time
+        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+            bounds += [None] * (len(compiled.problem.levels) - number)
+            return Answer(where, tuple(bounds), False)
+        where = where.copy()
+        for s, options in model.at.items():
+            where[s] = next(h for h, variable in options.items() if solver.value(variable))
+        bounds.append(solver.best_objective_bound / scale if proven else None)
+        proven = proven and status == cp_model.OPTIMAL
+        model.cp.add(goal <= round(solver.objective_value))
+    return Answer(where, tuple(bounds), proven)
+
+
+def _build(compiled: Compiled, incumbent: Index, scope: Scope) -> _Model:
+    """Variables and constraints."""
+    model = _Model(compiled, scope, incumbent)
+    arrays = compiled.arrays
+    for s in np.flatnonzero(scope.servers).tolist():
+        reach = arrays.allowed(s) & scope.hosts
+        hosts = {*np.flatnonzero(reach).tolist(), int(incumbent[s])}
+        if scope.hosts[arrays.start[s]]:
+            hosts.add(int(arrays.start[s]))
+        model.at[s] = {h: model.cp.new_bool_var(f"{s}@{h}") for h in sorted(hosts)}
+        model.cp.add_exactly_one(model.at[s].values())
+        for h, variable in model.at[s].items():
+            model.here.setdefault(h, []).append((s, variable))
+    _packed(model)
+    _apart(model)
+    _together(model)
+    _not_worse(model)
+    if compiled.problem.max_moves is not None:
+        model.cp.add(_moved(model) <= compiled.problem.max_moves)
+    return model
+
+
+def _moved(model: _Model) -> Expr:
+    fixed = model.fixed
+    already = int((model.incumbent[fixed] != model.compiled.arrays.start[fixed]).sum())
+    return already + sum(1 - model.stays(s) for s in model.at)
+
+
+def _packed(model: _Model) -> None:
+    """What is on a host that receives fits; a host that is overfull may stay so as long as it receives nothing."""
+    arrays, fixed = model.compiled.arrays, model.fixed
+    elsewhere = arrays.used(np.where(model.scope.servers, 0, model.incumbent).astype(np.int32))
+    scoped = np.flatnonzero(model.scope.servers)
+    elsewhere[0] -= arrays.demand[scoped].sum(axis=0)
+    at_start = arrays.used(arrays.start)
+    arrived = fixed[model.incumbent[fixed] != arrays.start[fixed]]
+    for h in model.open_hosts:
+        for d in range(arrays.demand.shape[1]):
+            here = [(s, int(arrays.demand[s, d]), v) for s, v in model.here.get(h, ()) if arrays.demand[s, d] > 0]
+            room = int(arrays.room[h, d] - elsewhere[h, d])
+            if sum(amount for _, amount, _ in here) <= room:
+                continue
+            load = sum(amount * variable for _, amount, variable in here)
+            excess = int(at_start[h, d] - arrays.room[h, d])
+            if excess <= 0 or (arrays.demand[arrived[model.incumbent[arrived] == h], d] > 0).any():
+                model.cp.add(load <= room)
+                continue
+            receives = model.cp.new_bool_var(f"receives {d}@{h}")
+            for s, _, variable in here:
+                if arrays.start[s] != h:
+                    model.cp.add_implication(variable, receives)
+            model.cp.add(load <= room + excess * (1 - receives))
+
+
+def _apart(model: _Model) -> None:
+    arrays = model.compiled.arrays
+    for group in arrays.apart:
+        members = group.members.tolist()
+        for h in model.open_hosts:
+            count = sum(model.on(m, h) for m in members)
+            if isinstance(count, int):
+                continue
+            held = int(group.held[h])
+            newcomers = [model.on(m, h) for m in members if arrays.start[m] != h]
+            excess = sum(int(arrays.start[m]) == h for m in members) + held - group.limit
+            if excess <= 0 or any(isinstance(n, int) and n for n in newcomers):
+                model.cp.add(count + held <= group.limit)
+                continue
+            for newcomer in newcomers:
+                if not isinstance(newcomer, int):
+                    model.cp.add(count + held <= group.limit).only_enforce_if(newcomer)
+
+
+def _together(model: _Model) -> None:
+    """Whoever moves goes where another member stays."""
+    arrays = model.compiled.arrays
+    for members in arrays.together:
+        for m in members.tolist():
+            for h in (model.at[m] if m in model.at else [int(model.incumbent[m])]):
+                if h != arrays.start[m]:
+                    stayers = sum(model.stays(o) for o in members.tolist() if o != m and arrays.start[o] == h)
+                    model.cp.add(model.on(m, h) <= stayers)
+
+
+def _not_worse(model: _Model) -> None:
+    for group in model.compiled.arrays.not_worse:
+        present: list[Expr] = []
+        for h in range(len(model.compiled.arrays.room)):
+            members = [model.on(m, h) for m in group.members.tolist()]
+            if any(isinstance(m, int) and m for m in members):
+                present.append(1)
+                continue
+            open_members = [m for m in members if not isinstance(m, int)]
+            if not open_members:
+                continue
+            used = model.cp.new_bool_var(f"group@{h}")
+            present.append(used)
+            if group.together:
+                for member in open_members:
+                    model.cp.add_implication(member, used)
+            else:
+                model.cp.add_bool_or(*open_members, used.negated())
+        if group.together:
+            model.cp.add(sum(present) <= group.hosts)
+        else:
+            model.cp.add(sum(present) >= group.hosts)
+
+
+def _weighted(terms: list[tuple[float, Expr, int, int]]) -> tuple[Expr, float]:
+    """The weighted sum as a whole-number expression and its scale: value = expression / scale.
+
+    A term is (weight, expression, its scale, its greatest value).
+    """
+    if len(terms) == 1 and terms[0][0] == 1:
+        return terms[0][1], float(terms[0][2])
+    scale = float(max(term[2] for term in terms))
+    reach = sum(weight * greatest * scale / unit for weight, _, unit, greatest in terms)
+    factor = 10 ** max(0, min(6, len(str(int(_LARGEST / max(1.0, reach)))) - 1))
+    return sum(round(weight * scale * factor / unit) * expr for weight, expr, unit, _ in terms), scale * factor
+
+
+def _move_cost(model: _Model, objective: MoveCost) -> tuple[Expr, int, int]:
+    cost = np.rint(model.compiled.move_cost * _COST_SCALE).astype(np.int64)
+    fixed = model.fixed
+    already = int(cost[fixed[model.incumbent[fixed] != model.compiled.arrays.start[fixed]]].sum())
+    return already + sum(int(cost[s]) * (1 - model.stays(s)) for s in model.at), _COST_SCALE, int(cost.sum())
+
+
+def _remaining(model: _Model, objective: Remaining) -> tuple[Expr, int, int]:
+    host, count = model.compiled.host_index[objective.host], len(model.incumbent)
+    return sum(model.on(s, host) for s in range(count)), max(1, count), count
+
+
+def _elsewhere(model: _Model, objective: Elsewhere) -> tuple[Expr, int, int]:
+    index, start, count = model.compiled.host_index, model.compiled.arrays.start, len(model.incumbent)
+    gone = [s for s in range(count) if start[s] == index[objective.source]]
+    fine = {index[objective.source], index[objective.preferred]}
+    return sum(1 - sum(model.on(s, h) for h in fine) for s in gone), max(1, count), count
+
+
+def _hosts_in_use(model: _Model, objective: HostsInUse) -> tuple[Expr, int, int]:
+    compiled = model.compiled
+    used: list[Expr] = []
+    fixed = np.bincount(model.incumbent[model.fixed], minlength=len(compiled.available))
+    for h in np.flatnonzero(compiled.available).tolist():
+        variables = [variable for _, variable in model.here.get(h, ())]
+        if compiled.bound[h] or fixed[h]:
+            used.append(1)
+        elif variables:
+            busy = model.cp.new_bool_var(f"busy@{h}")
+            used.append(busy)
+            for variable in variables:
+                model.cp.add_implication(variable, busy)
+            for d in range(compiled.arrays.demand.shape[1]):
+                here = [(int(compiled.arrays.demand[s, d]), v) for s, v in model.here[h]]
+                room = max(int(compiled.arrays.room[h, d]), sum(a for (a, _), (s, _) in zip(here, model.here[h], strict=True)
+                                                              if compiled.arrays.start[s] == h))
+                model.cp.add(sum(amount * variable for amount, variable in here) <= room * busy)
+    available = max(1, int(compiled.available.sum()))
+    return sum(used), available, available
+
+
+def _spread(model: _Model, objective: Spread) -> tuple[Expr, int, int]:
+    """Squares by multiplication; on hosts of one size they are exact, else weighted to three digits or better."""
+    balance = model.compiled.balance[objective.metric]
+    counted = np.flatnonzero(balance.counted)
+    if not len(counted):
+        return 0, 1, 0
+    sizes = balance.capacity[counted]
+    precision = 1 if (sizes == sizes[0]).all() else 1000
+    scale = precision * len(counted) * int(sizes.max()) ** 2
+    elsewhere = np.bincount(model.incumbent[model.fixed], weights=balance.load[model.fixed], minlength=len(balance.capacity)).astype(np.int64)
+    terms: list[Expr] = []
+    greatest = 0
+    for h in counted.tolist():
+        weight = round(precision * int(sizes.max()) ** 2 / int(balance.capacity[h]) ** 2)
+        base = int(elsewhere[h] - balance.level[h])
+        here = [(int(balance.load[s]), variable) for s, variable in model.here.get(h, ()) if balance.load[s]]
+        top = max(abs(base), abs(base + sum(load for load, _ in here)))
+        greatest += weight * top**2
+        if not here:
+            terms.append(weight * base**2)
+            continue
+        distance = model.cp.new_int_var(base, base + sum(load for load, _ in here), f"distance@{h}")
+        model.cp.add(distance == base + sum(load * variable for load, variable in here))
+        square = model.cp.new_int_var(0, top**2, f"square@{h}")
+        model.cp.add_multiplication_equality(square, [distance, distance])
+        # The linear part of the solver knows little of squares: tangents, each below the parabola, teach it.
+        for step in range(-_TANGENTS, _TANGENTS + 1):
+            point = int(balance.capacity[h]) * step // _TANGENTS
+            if distance.proto.domain[0] <= point <= distance.proto.domain[-1]:
+                model.cp.add(square >= 2 * point * distance - point**2)
+        terms.append(weight * square)
+    allowed = int(objective.threshold**2 * scale + 1e-6)
+    excess = model.cp.new_int_var(0, greatest, "excess")
+    model.cp.add(excess >= sum(terms) - allowed)
+    return excess, scale, greatest
+
+
+_TERMS: Mapping[type[Objective], Callable[[_Model, Any], tuple[Expr, int, int]]] = {
+    MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread,
+}
+"""The one table that joins each objective with its encoding: (expression, scale, greatest value), value = expression / scale."""
+
+
+def check_objectives(compiled: Compiled) -> None:
+    """Raise PlacewrightError for an objective that has no encoding."""
+    for level in compiled.problem.levels:
+        for term in level:
+            if type(term.objective) not in _TERMS:
+                known = ", ".join(sorted(kind.name for kind in _TERMS))
+                raise PlacewrightError(f"objective {term.objective.name} has no solver encoding; there are encodings for {known}")

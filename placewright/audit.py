@@ -1,0 +1,97 @@
+"""One audit: from a source to a plan, in the order the product works."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from migrate.duration import TimeModel
+from migrate.plan import ClusterRef, Level, Plan, Refused
+from migrate.planner import Steps, plan_steps
+from optimizer.cluster import Cluster
+from optimizer.constraints.base import check
+from optimizer.explain import best_move, refusals
+from optimizer.placement import placement_of
+from optimizer.problem import Problem
+from optimizer.result import LevelResult, Result
+from optimizer.solvers.portfolio import solve
+from optimizer.solvers.stop import MaxRuntime
+from optimizer.summary import summary
+from placewright.sources import Source
+from policy_sources import nova
+from strategies.base import Parameters, Strategy
+
+Say = Callable[[str], None]
+
+
+def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, max_moves: int | None, time_limit_s: float,
+              seed: int, threads: int, model: TimeModel, say: Say) -> Plan:
+    """Read, decide and plan; nothing is changed. ``say`` hears what is going on.
+
+    Raises PlacewrightError for anything the operator can mend.
+    """
+    parameters = strategy.parameters.parse(strategy.name, dict(given))
+    say("reading hosts and servers")
+    cluster = source.cluster()
+    need = strategy.load(parameters)
+    if need is not None:
+        say(f"reading the load of {len(cluster.servers)} servers")
+        cluster = source.with_load(cluster, need)
+    rules = nova_rules(cluster, parameters)
+    problem = strategy.problem(cluster, rules, parameters, max_moves)
+    say(f"solving: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers, {len(problem.constraints)} rules, "
+        f"at most {time_limit_s:g} s")
+    result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
+    say("putting the moves in a safe order")
+    steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
+                       lambda placement, move: strategy.reason(cluster, placement, move, parameters), model,
+                       live=not parameters.disable_live_migration, cold=not parameters.disable_cold_migration)
+    return _plan(strategy, parameters, problem, result, steps)
+
+
+def nova_rules(cluster: Cluster, parameters: Parameters) -> list[Any]:
+    """The rules of the cluster under a strategy's parameters."""
+    return nova.constraints(cluster, move_locked=parameters.move_locked, live=not parameters.disable_live_migration,
+                            cold=not parameters.disable_cold_migration)
+
+
+def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps) -> Plan:
+    cluster = problem.cluster
+    refused = tuple(Refused(rule=r.rule, text=r.text, server=r.server, host=r.host) for r in refusals(problem, steps.placement))
+    # The bounds hold for any placement; the values are those of the placement that the plan reaches.
+    reached = [LevelResult(value, level.bound) for value, level in zip(problem.values(steps.placement), result.levels, strict=True)]
+    levels = tuple(Level(name=" + ".join(term.objective.name for term in terms), value=level.value, bound=level.bound, gap=level.gap)
+                   for terms, level in zip(problem.levels, reached, strict=True))
+    before, after = summary(cluster, placement_of(cluster)), summary(cluster, steps.placement, steps.changes)
+    return Plan(
+        uuid=str(uuid.uuid4()), created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        state="RECOMMENDED" if steps.actions else "SUCCEEDED", goal=strategy.goal, strategy=strategy.name,
+        parameters=parameters.model_dump(mode="json"),
+        cluster=ClusterRef(name=cluster.name, taken_at=cluster.taken_at, hosts={host.name: host.id for host in cluster.hosts}),
+        status="feasible" if steps.left_out else result.status.value, objective=levels[0].value, bound=levels[0].bound, gap=levels[0].gap, levels=levels,
+        before=before, after=after, message=_message(problem, steps, before, after), notes=_notes(problem),
+        refused=(*steps.left_out, *refused), actions=steps.actions)
+
+
+def _message(problem: Problem, steps: Steps, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """The result in words; for an empty plan, why."""
+    migrations = sum(action.action_type == "migrate" for action in steps.actions)
+    if steps.actions:
+        changed = "; ".join(f"{name.replace('_', ' ')} {before[name]:g} -> {after[name]:g}" for name in before if before[name] != after[name])
+        return f"{migrations} migrations, {len(steps.actions) - migrations} service changes. {changed or 'Placement unchanged.'}"
+    if steps.left_out:
+        return "No move is proposed: there is no safe order for the moves that would help."
+    if all(value <= 0 for value in problem.values(steps.placement)):
+        return "No move is needed: the goal is met as it is."
+    candidate = best_move(problem, steps.placement)
+    return f"No beneficial move: {candidate}." if candidate else "No beneficial move: no server can be moved anywhere."
+
+
+def _notes(problem: Problem) -> tuple[str, ...]:
+    """What the reader had to assume, what was not measured, and which rules are broken already."""
+    cluster = problem.cluster
+    notes = list(cluster.notes)
+    if cluster.load is not None and cluster.load.missing:
+        notes.append(f"{len(cluster.load.missing)} of {len(cluster.servers)} servers have no measures; taken as {cluster.load.missing_means}.")
+    notes += [f"Already broken, {found.rule}: {found.text}." for found in check(problem.constraints, cluster, placement_of(cluster))][:20]
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""The command line: ``placewright <noun> <verb>``. Data goes to stdout, progress and remarks to stderr."""

@@ -1,0 +1,89 @@
+"""The program: global options, the table of commands, and how errors end it."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from cliff.app import App
+from cliff.command import Command
+from cliff.commandmanager import CommandManager
+from rich.console import Console
+
+from optimizer.errors import PlacewrightError
+from placewright.cli.audit import AuditRun
+from placewright.cli.cluster import ClusterSave, ClusterShow
+from placewright.cli.plan import PlanApply, PlanShow
+from placewright.cli.strategy import StrategyList, StrategyShow
+
+COMMANDS: Mapping[str, type[Command]] = {
+    "cluster show": ClusterShow, "cluster save": ClusterSave,
+    "strategy list": StrategyList, "strategy show": StrategyShow,
+    "audit run": AuditRun,
+    "plan show": PlanShow, "plan apply": PlanApply,
+}
+
+
+class PlacewrightApp(App):  # type: ignore[misc]
+    """cliff's application with our commands, our exit codes and no traceback."""
+
+    LOG = logging.getLogger("placewright")
+
+    def __init__(self) -> None:
+        """Register the commands."""
+        manager = CommandManager("placewright.cli")
+        for name, command in COMMANDS.items():
+            manager.add_command(name, command)
+        super().__init__(description="Keeps every server of an OpenStack cloud on the right host.", version=version("placewright"),
+                         command_manager=manager, deferred_help=True)
+
+    def build_option_parser(self, description: str, version: str) -> argparse.ArgumentParser:
+        """Add our global option to cliff's."""
+        parser: argparse.ArgumentParser = super().build_option_parser(description, version)
+        parser.add_argument("--config-file", action="append", default=[], metavar="FILE",
+                            help="Settings of the site (oslo.config format); may be given several times. docs/configuration.md lists them.")
+        return parser
+
+    def configure_logging(self) -> None:
+        """Warnings to stderr; --debug shows everything, -v what the program does, -q errors only."""
+        level = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}.get(self.options.verbose_level, logging.DEBUG)
+        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+    def run_subcommand(self, argv: list[str]) -> int:
+        """Run a command; every error becomes one message on stderr and exit code 1, wrong usage 2."""
+        try:
+            command, _, rest = self.command_manager.find_command(argv)
+        except ValueError:
+            return int(super().run_subcommand(argv) or 2)
+        name = " ".join(argv[:len(argv) - len(rest)])
+        try:
+            instance = command(self, self.options, cmd_name=name)
+            parsed = instance.get_parser(f"placewright {name}").parse_args(rest)
+            return int(instance.run(parsed) or 0)
+        except PlacewrightError as error:
+            if self.options.debug:
+                raise
+            Console(stderr=True, soft_wrap=True, highlight=False).print(f"placewright: {error}", markup=False)
+            return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(PlacewrightApp().run(arguments) or 0)
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("placewright: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:  # the last resort: a defect must not look like a traceback to an operator
+        if "--debug" in arguments:
+            raise
+        print(f"placewright: internal error: {type(error).__name__}: {error} (run again with --debug and report it)", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

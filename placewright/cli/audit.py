@@ -1,0 +1,70 @@
+"""placewright audit: look for a better placement and plan the way there. Nothing is changed."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cliff.lister import Lister
+
+from migrate.plan import write_plan
+from placewright.audit import run_audit
+from placewright.cli.common import add_source, config, console, seconds, source_of, whole
+from placewright.cli.plan_view import COLUMNS, remarks, row
+from placewright.config import time_model
+from strategies.registry import strategy
+
+class AuditRun(Lister):  # type: ignore[misc]
+    """Audit a cluster with a strategy and show the plan; nothing is changed."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("strategy", metavar="STRATEGY", help="Name of the strategy (placewright strategy list).")
+        add_source(parser)
+        parser.add_argument("--param", metavar="KEY=VALUE", action="append", default=[], type=_assignment,
+                            help="A parameter of the strategy; VALUE is JSON or plain text, KEY may go into an object with dots "
+                                 "(thresholds.instance_cpu_usage=0.05). May be given several times.")
+        parser.add_argument("--max-moves", metavar="N", type=whole(0), help="Move at most so many servers.")
+        parser.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=60.0, help="Solve at most so long. Default: 60.")
+        parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of everything random. Default: 0.")
+        parser.add_argument("--out", metavar="PLAN.json", type=Path, help="Write the plan to this file.")
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each action; figures, reasons against and remarks on stderr."""
+        conf = config(self)
+        out = console()
+        with out.status("starting") as status:
+            plan = run_audit(source_of(options, conf), strategy(options.strategy), _merged(options.param), max_moves=options.max_moves,
+                             time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
+                             model=time_model(conf), say=status.update)
+        if options.out is not None:
+            write_plan(plan, options.out)
+        remarks(plan)
+        if options.out is not None:
+            out.print(f"plan written to {options.out}", soft_wrap=True)
+        return COLUMNS, [row(plan, action) for action in plan.actions]
+
+
+def _assignment(text: str) -> tuple[list[str], Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key.split("."), json.loads(value)
+    except ValueError:
+        return key.split("."), value
+
+
+def _merged(assignments: list[tuple[list[str], Any]]) -> dict[str, Any]:
+    """KEY=VALUE pairs as one object; dots lead into objects, the later of two equal keys counts."""
+    merged: dict[str, Any] = {}
+    for path, value in assignments:
+        inside = merged
+        for step in path[:-1]:
+            inside = inside.setdefault(step, {})
+            if not isinstance(inside, dict):
+                raise argparse.ArgumentTypeError(f"{'.'.join(path)}: {step} is given as a value and as an object")
+        inside[path[-1]] = value
+    return merged

@@ -1,0 +1,117 @@
+"""placewright plan: look at a plan, or carry it out."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cliff.lister import Lister
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from migrate.executor import Event
+from migrate.plan import Plan, read_plan
+from optimizer.cluster import Cluster
+from optimizer.errors import PlacewrightError
+from placewright.apply import Outcome, apply_plan
+from placewright.cli.common import add_source, config, console, figures, source_of, whole
+from placewright.cli.plan_view import COLUMNS, remarks, row
+from placewright.config import limits, time_model
+from placewright.page import write_page
+
+class PlanShow(Lister):  # type: ignore[misc]
+    """Show a plan: its actions in order, what each waits for, costs, and why."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("plan", metavar="PLAN.json", type=Path, help="A plan file.")
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each action; the rest on stderr."""
+        plan = read_plan(options.plan)
+        remarks(plan)
+        return COLUMNS, [row(plan, action) for action in plan.actions]
+
+
+class PlanApply(Lister):  # type: ignore[misc]
+    """Carry out a plan, on a cloud or in the simulator, and compare what it promised with what came of it."""
+
+    exit_code = 0
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("plan", metavar="PLAN.json", type=Path, help="A plan file.")
+        add_source(parser, snapshot="--simulate", verb="Act on")
+        parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of the simulator. Default: 0.")
+        parser.add_argument("--pace", metavar="FACTOR", type=_factor, default=0.0,
+                            help="Real seconds per simulated second; 0 is as fast as possible. Default: 0.")
+        parser.add_argument("--page", metavar="FILE.html", type=Path, help="Write a page with the plan and the hosts' load before and after.")
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Exit code 3 when an action failed or was skipped."""
+        return int(super().run(parsed_args) or self.exit_code)
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each action; progress and the comparison on stderr."""
+        conf, plan = config(self), read_plan(options.plan)
+        source = source_of(options, conf)
+        columns = ("Step", "Action", "What", "From", "To", "State", "Seconds", "Text")
+        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(),
+                      transient=True) as progress:
+            bar = progress.add_task("reading the cluster", total=max(1, len(plan.actions)))
+            ended: set[str] = set()
+
+            def report(event: Event) -> None:
+                if event.state not in ("PENDING", "ONGOING"):
+                    ended.add(event.action.uuid)
+                progress.update(bar, completed=len(ended), description=f"{event.action}: {event.state.lower()}")
+                if event.state in ("SKIPPED", "FAILED", "CANCELLED"):
+                    progress.console.print(f"{event.state} {event.action}: {event.text}", soft_wrap=True)
+
+            def confirm(cluster: Cluster) -> bool:
+                if options.yes or not plan.actions:
+                    return True
+                if not sys.stdin.isatty():
+                    raise PlacewrightError("carrying out a plan changes the cloud: give --yes, or answer at a terminal")
+                progress.stop()
+                answer = input(f"Carry out {len(plan.actions)} actions on {cluster.name}? [y/N] ")
+                progress.start()
+                return answer.strip().lower() in ("y", "yes")
+
+            outcome = apply_plan(plan, source, limits=limits(conf), model=time_model(conf), max_age_s=conf.execution.plan_max_age,
+                                 seed=options.seed, pace=options.pace, report=report, confirm=confirm)
+        if outcome is None:
+            console().print("Nothing was changed.")
+            return columns, []
+        self.exit_code = outcome.report.exit_code
+        self._remarks(plan, outcome)
+        if options.page is not None:
+            write_page(plan, outcome, options.page)
+            console().print(f"page written to {options.page}", soft_wrap=True)
+        return columns, [(*row(plan, done.action)[:5], done.state, None if done.seconds is None else round(done.seconds, 1), done.text)
+                         for done in outcome.report.actions]
+
+    def _remarks(self, plan: Plan, outcome: Outcome) -> None:
+        out = console()
+        out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {
+            "before": dict(plan.before), "promised": dict(plan.after), "reached": outcome.reached}))
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(outcome.report.counts.items())) or "nothing to do"
+        out.print(f"{counts}, in {outcome.report.seconds:.0f} s", soft_wrap=True)
+        for text in (*outcome.misplaced, *outcome.notes):
+            out.print(f"note: {text}", soft_wrap=True)
+        for broken in outcome.broken:
+            out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
+
+
+def _factor(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000")
+    return value

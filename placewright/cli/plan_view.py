@@ -1,0 +1,37 @@
+"""How a plan is shown: a row for each action, and remarks around it."""
+
+from typing import Any
+
+from migrate.plan import Action, MigrateInput, Plan
+from placewright.cli.common import console, figures
+
+SHOWN_REFUSALS = 8
+COLUMNS = ("Step", "Action", "What", "From", "To", "After", "GB", "Seconds", "Reason")
+
+
+def row(plan: Plan, action: Action) -> tuple[Any, ...]:
+    """An action as a row of COLUMNS; steps count from 1 in the order of the plan."""
+    number = {other.uuid: n for n, other in enumerate(plan.actions, 1)}
+    what = action.input_parameters
+    after = " ".join(str(number[parent]) for parent in action.parents)
+    cost = (round(action.cost.copy_gb, 1), round(action.cost.expected_s))
+    if isinstance(what, MigrateInput):
+        return (number[action.uuid], f"migrate {what.migration_type}", what.resource_name, what.source_node, what.destination_node,
+                after, *cost, action.reason)
+    return number[action.uuid], f"service {what.state}", what.resource_name, "", "", after, *cost, action.reason
+
+
+def remarks(plan: Plan) -> None:
+    """Figures now and after, the proof, what was refused and why, on stderr."""
+    out = console()
+    out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {"now": dict(plan.before), "after": dict(plan.after)}))
+    out.print(plan.message, soft_wrap=True)
+    for level in plan.levels:
+        proof = "no bound known" if level.bound is None else f"proven bound {level.bound:.6g}, gap {100 * (level.gap or 0):.2f} %"
+        out.print(f"{level.name}: {level.value:.6g} ({proof})", soft_wrap=True)
+    for refused in plan.refused[:SHOWN_REFUSALS]:
+        out.print(f"refused by {refused.rule}: {refused.text}", soft_wrap=True)
+    if len(plan.refused) > SHOWN_REFUSALS:
+        out.print(f"... and {len(plan.refused) - SHOWN_REFUSALS} more refusals (in the plan file)")
+    for note in plan.notes:
+        out.print(f"note: {note}", soft_wrap=True)

@@ -1,0 +1,86 @@
+"""Settings of a site (oslo.config): how metrics are called, how fast migrations are, how many may run at once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from oslo_config import cfg
+
+from datasources.gnocchi import GnocchiSettings
+from migrate.duration import TimeModel
+from migrate.executor import Limits
+from optimizer.errors import PlacewrightError
+
+_GNOCCHI, _TIME, _LIMITS = GnocchiSettings(), TimeModel(), Limits()
+
+OPTIONS: dict[str, list[cfg.Opt]] = {
+    "gnocchi": [
+        cfg.StrOpt("resource_type", default=_GNOCCHI.resource_type, help="Resource type of servers."),
+        cfg.StrOpt("cpu_metric", default=_GNOCCHI.cpu, help="Metric of cumulative CPU time, in nanoseconds."),
+        cfg.StrOpt("cpu_aggregation", default=_GNOCCHI.cpu_aggregation, help="Aggregation of the CPU metric that gives its rate."),
+        cfg.FloatOpt("cpu_interval", min=0.001, help="Seconds between two measures of the CPU metric, since Gnocchi's rate is per measure. "
+                                                     "Unset: the same as the granularity, as with Ceilometer's own policies."),
+        cfg.StrOpt("memory_metric", default=_GNOCCHI.memory, help="Metric of used memory, in MiB."),
+        cfg.StrOpt("memory_aggregation", default=_GNOCCHI.memory_aggregation, help="Aggregation of the memory metric."),
+        cfg.FloatOpt("timeout", default=_GNOCCHI.timeout_s, min=1, help="Seconds to wait for an answer of Gnocchi."),
+    ],
+    "execution": [
+        cfg.IntOpt("parallel_total", default=_LIMITS.total, min=1, help="Migrations that run at the same time in the whole cloud."),
+        cfg.IntOpt("parallel_per_host", default=_LIMITS.per_host, min=1,
+                   help="Migrations that run at the same time from or to one host. Nova itself queues live migrations beyond "
+                        "max_concurrent_live_migrations (1 by default) of the source."),
+        cfg.FloatOpt("poll_interval", default=_LIMITS.poll_interval_s, min=0.1, help="Seconds between two looks at running migrations."),
+        cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1, help="Seconds after which a migration is given up."),
+        cfg.FloatOpt("plan_max_age", default=86400, min=1, help="Seconds after which a plan is too old to be applied."),
+    ],
+    "time_model": [
+        cfg.FloatOpt("bandwidth_mb_per_s", default=_TIME.bandwidth_mb_per_s, min=0.1, help="MiB/s that one migration gets between two hosts."),
+        cfg.FloatOpt("dirty_page_factor", default=_TIME.dirty_page_factor, min=1, help="Memory sent / memory of the server in a live migration."),
+        cfg.FloatOpt("live_overhead", default=_TIME.live_overhead_s, min=0, help="Seconds a live migration takes besides copying."),
+        cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
+        cfg.BoolOpt("shared_storage", default=_TIME.shared_storage, help="Disks of servers lie on storage that all hosts share."),
+    ],
+    "solver": [
+        cfg.IntOpt("threads", default=os.cpu_count() or 1, min=1, sample_default="number of CPUs", help="Threads the solver may use."),
+    ],
+}
+
+
+def load_config(files: Sequence[Path | str]) -> cfg.ConfigOpts:
+    """Read config files; raises PlacewrightError that names the file, option and value at fault."""
+    conf = cfg.ConfigOpts()
+    for group, options in OPTIONS.items():
+        conf.register_opts(options, group=group)
+    for name in files:
+        if not Path(name).is_file():
+            raise PlacewrightError(f"config file {name} does not exist")
+    try:
+        conf([], project="placewright", default_config_files=[str(name) for name in files], default_config_dirs=[])
+        for group, options in OPTIONS.items():
+            for option in options:
+                getattr(getattr(conf, group), option.dest)
+    except (cfg.Error, ValueError) as error:
+        raise PlacewrightError(f"config file {', '.join(map(str, files))}: {error}") from None
+    return conf
+
+
+def gnocchi_settings(conf: cfg.ConfigOpts) -> GnocchiSettings:
+    """The group [gnocchi]."""
+    group = conf.gnocchi
+    return GnocchiSettings(resource_type=group.resource_type, cpu=group.cpu_metric, cpu_aggregation=group.cpu_aggregation,
+                           cpu_interval_s=group.cpu_interval, memory=group.memory_metric, memory_aggregation=group.memory_aggregation,
+                           timeout_s=group.timeout)
+
+
+def time_model(conf: cfg.ConfigOpts) -> TimeModel:
+    """The group [time_model]."""
+    group = conf.time_model
+    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_page_factor=group.dirty_page_factor,
+                     live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage)
+
+
+def limits(conf: cfg.ConfigOpts) -> Limits:
+    """The group [execution]."""
+    group = conf.execution
+    return Limits(total=group.parallel_total, per_host=group.parallel_per_host, poll_interval_s=group.poll_interval,
+                  action_timeout_s=group.action_timeout)

@@ -1,0 +1,1 @@
+"""Where rules come from: what must hold, or should, on a cloud."""

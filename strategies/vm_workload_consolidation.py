@@ -1,0 +1,63 @@
+"""Fewer hosts: empty as many as the others can take over, and disable them."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from optimizer.cluster import Cluster
+from optimizer.constraints.base import Constraint
+from optimizer.constraints.load_limit import LoadLimit
+from optimizer.objectives.hosts_in_use import HostsInUse, hosts_in_use
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.placement import Move, Placement, ServiceChange, placement_of
+from optimizer.problem import Problem, Term
+from strategies.base import LoadNeed, LoadParameters, Parameters
+
+# The share of all hosts that moving the whole cluster once would have to free. 0.5 empties a host as long as it carries no more than
+# twice an average host's servers.
+_COST_WEIGHT = {1: 2.0, 2: 1.0, 3: 0.5, 4: 0.2, 5: 0.0}
+DISABLED_REASON = "placewright: emptied by vm_workload_consolidation"
+
+
+class VmWorkloadConsolidationParameters(LoadParameters):
+    """Parameters of vm_workload_consolidation; names as in Watcher."""
+
+    period: int = Field(3600, ge=1, description="Seconds of load to look at.")
+    disable_emptied: bool = Field(True, description="Disable the compute services of hosts that the plan empties.")
+
+
+class VmWorkloadConsolidation:
+    """As few hosts in use as capacity, rules and load limits allow."""
+
+    name: ClassVar[str] = "vm_workload_consolidation"
+    goal: ClassVar[str] = "server_consolidation"
+    title: ClassVar[str] = "Fewer hosts in use"
+    parameters: ClassVar[type[Parameters]] = VmWorkloadConsolidationParameters
+
+    def load(self, parameters: VmWorkloadConsolidationParameters) -> LoadNeed:
+        """The load of the servers over the period."""
+        return LoadNeed(parameters.period, parameters.granularity, parameters.statistic, parameters.missing_load)
+
+    def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: VmWorkloadConsolidationParameters,
+                max_moves: int | None) -> Problem:
+        """Hosts in use plus the weighed cost of moving; then the cost alone."""
+        limits = (LoadLimit("cpu", parameters.max_cpu_percent), LoadLimit("memory", parameters.max_memory_percent))
+        weight = _COST_WEIGHT[parameters.aggressiveness]
+        if weight:
+            return Problem(cluster, (*rules, *limits), ((Term(HostsInUse()), Term(MoveCost(), weight)),), max_moves)
+        return Problem(cluster, (*rules, *limits), ((Term(HostsInUse()),), (Term(MoveCost()),)), max_moves)
+
+    def service_changes(self, cluster: Cluster, placement: Placement,
+                        parameters: VmWorkloadConsolidationParameters) -> tuple[ServiceChange, ...]:
+        """Disable what the plan empties; hosts that were empty before are left to their operator."""
+        if not parameters.disable_emptied:
+            return ()
+        emptied = hosts_in_use(cluster, placement_of(cluster)) - hosts_in_use(cluster, placement)
+        return tuple(ServiceChange(name, "disabled", DISABLED_REASON, "after") for name in sorted(emptied))
+
+    def reason(self, cluster: Cluster, placement: Placement, move: Move, parameters: VmWorkloadConsolidationParameters) -> str:
+        """Which host is being emptied, and how full the other is."""
+        left = sum(host == move.source for host in placement.values())
+        there = sum(host == move.destination for host in placement.values())
+        return f"{move.source} is being emptied ({left} left); {move.destination} has {there} servers and room for this one"
