@@ -10,6 +10,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from optimizer.cluster import Aggregate, Cluster, Flavor, Host, Image, Inventory, Migration, Server, ServerGroup
 
@@ -61,6 +62,7 @@ class Transfer:
     kind: str
     status: str
     resources: Mapping[str, int]
+    created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000000"))
 
 
 @dataclass
@@ -238,7 +240,8 @@ class SyntheticCloud:
         """A further provider, nested below ``root`` or on its own, of which a consumer holds something."""
         with self.lock:
             one = self._uuid()
-            inventory = {name: Inventory(total=max(10, amount), max_unit=max(10, amount)) for name, amount in held.items()}
+            totals = {name: max(10, amount) for name, amount in held.items()}
+            inventory = {name: Inventory(total=total, max_unit=total) for name, total in totals.items()}
             self.providers[one] = ProviderState(one, name, root or one, inventory, traits, {consumer: dict(held)})
 
     def allocate(self, consumer: str, host: str, resources: Mapping[str, int]) -> None:

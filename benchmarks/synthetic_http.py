@@ -300,6 +300,7 @@ def _migration(one: Transfer, version: tuple[int, int]) -> dict[str, Any]:
         "dest_compute": one.destination,
         "migration_type": one.kind,
         "status": one.status,
+        "created_at": one.created,
     }
     return row if version < (2, 59) else {**row, "uuid": one.uuid}
 

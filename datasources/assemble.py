@@ -16,6 +16,7 @@ from optimizer.cluster import Aggregate, Flavor, Host, Image, Inventory, Migrati
 
 _PLAIN = frozenset({"VCPU", "PCPU", "MEMORY_MB", "DISK_GB"})
 _DEVICES = ("CUSTOM_PCI_", "PCI_DEVICE", "SRIOV_NET_VF", "VGPU", "PGPU", "FPGA")
+_UNDER_WAY = ("migrating", "resize_")
 _EXAMPLES = 3
 
 Amounts = dict[str, int]
@@ -76,15 +77,17 @@ def assemble(
     zones_are_pins: bool,
     flavors: Mapping[str, Flavor] | None = None,
     images: Mapping[str, Image] | None = None,
+    away: Iterable[Server] = (),
 ) -> Picture:
     """Make the hosts, servers and migrations of a snapshot.
 
     ``zones_are_pins`` takes every server as pinned to the zone of its host, for a Nova that does not tell
     (below 2.96). ``flavors`` and ``images`` are the names given in an earlier snapshot, which stay.
+    ``away`` are servers on hosts outside these facts: their migrations may hold something inside.
     """
     computes, notes = compute_hosts(facts.hypervisors)
     placed, more_notes = _placed(facts.servers, computes)
-    shares = _Shares(facts, computes, placed)
+    shares = _Shares(facts, computes, placed, away)
     hosts = tuple(_host(name, facts, computes[name], shares.held.get(name, {})) for name in sorted(computes))
     zone_of = {host.name: host.zone for host in hosts}
     flavor_keys, flavors = _keys([(seen.flavor.name, seen.flavor) for seen in placed], flavors or {})
@@ -156,7 +159,13 @@ def _placed(
 class _Shares:
     """Who holds what: walks the allocations once and deals each out to a server, a migration or ``held``."""
 
-    def __init__(self, facts: Facts, computes: Mapping[str, Hypervisor], placed: Iterable[SeenServer]) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        computes: Mapping[str, Hypervisor],
+        placed: Iterable[SeenServer],
+        away: Iterable[Server],
+    ) -> None:
         self.own: dict[str, Amounts] = {}
         self.held: dict[str, Amounts] = {}
         self.obstacles: dict[str, list[Obstacle]] = defaultdict(list)
@@ -164,15 +173,19 @@ class _Shares:
         self.notes: list[str] = []
         self.odd: dict[str, frozenset[str]] = {}
         self._host_of_root = {hypervisor.id: name for name, hypervisor in computes.items()}
+        self._bare: set[str] = set()
+        self._elsewhere: set[str] = set()
         self._parts: dict[str, dict[str, Amounts]] = defaultdict(dict)
         self._collect(facts)
         leftovers = []
+        for server in away:
+            self._deal(server, facts.migrations[server.id])
         for seen in placed:
-            record = facts.migrations.get(seen.server.id)
-            if record is not None and not self._going_on(seen, record):
+            server, record = seen.server, facts.migrations.get(seen.server.id)
+            if record is not None and not self._going_on(server, record):
                 leftovers.append(record.migration.id)
                 record = None
-            self._deal(seen.server, record)
+            self._deal(server, record)
         for consumer, seen in facts.servers.items():
             if seen.deleted and consumer in self._parts:
                 self.odd[consumer] = frozenset(self._parts[consumer])
@@ -210,8 +223,7 @@ class _Shares:
                 f"{_some(sorted(strangers))}."
             )
 
-    def _going_on(self, seen: SeenServer, record: SeenMigration) -> bool:
-        server = seen.server
+    def _going_on(self, server: Server, record: SeenMigration) -> bool:
         elsewhere = self._parts.get(server.id, {}).keys() - {server.host}
         return bool(
             server.task_state or server.status == "VERIFY_RESIZE" or elsewhere or self._parts.get(record.uuid or "")
@@ -237,19 +249,24 @@ class _Shares:
                 _add(self.held.setdefault(host, {}), amounts)
         # A resize being reverted may hold nothing where the server still is; its migration record says so.
         bare = own is None and record is None
-        if bare or mine:
+        if mine:
+            self._elsewhere.add(server.id)
+        # The states of migrations are read one by one: a record that advances meanwhile may have been missed.
+        unexplained = record is None and (server.task_state or "").startswith(_UNDER_WAY)
+        if bare or mine or unexplained:
             self.odd[server.id] = places
         if bare:
             text = "holds nothing in Placement on its host; `nova-manage placement heal_allocations` mends that"
             self.obstacles[server.id].append(Obstacle(kind="allocation", text=text))
+            self._bare.add(server.id)
 
     def _tell(self) -> None:
-        bare = sorted(one for one in self.odd if one not in self.own)
+        bare = sorted(self._bare)
         if bare:
             self.notes.append(
                 f"{len(bare)} server(s) hold nothing in Placement on their host and stay where they are: {_some(bare)}."
             )
-        double = sorted(one for one in self.odd if one in self.own)
+        double = sorted(self._elsewhere)
         if double:
             self.notes.append(
                 f"{len(double)} server(s) also hold resources on a host they are not on, and no migration explains it: "
@@ -320,8 +337,10 @@ def _keys(
     """
     by_key = dict(given)
     key_of = {_text(content): key for key, content in given.items()}
-    unique = {id(content): (name, _text(content), content) for name, content in named}
-    for name, text, content in sorted(unique.values(), key=lambda one: one[:2]):
+    unique = {id(content): (name, content) for name, content in named}
+    texts = {identity: _text(content) for identity, (_, content) in unique.items()}
+    for identity, (name, content) in sorted(unique.items(), key=lambda one: (one[1][0], texts[one[0]])):
+        text = texts[identity]
         if text not in key_of:
             number, key = 1, name
             while key in by_key:
@@ -329,7 +348,7 @@ def _keys(
                 key = f"{name}#{number}"
             key_of[text] = key
             by_key[key] = content
-    return {identity: key_of[text] for identity, (_, text, _) in unique.items()}, by_key
+    return {identity: key_of[text] for identity, text in texts.items()}, by_key
 
 
 def _text(content: Flavor | Image) -> str:

@@ -242,10 +242,12 @@ def service(connection: Connection, service_type: str, name: str, *, least: Vers
         url = adapter.get_endpoint()
         if not url:
             raise keystone.EndpointNotFound(service_type)
-    if newest == (0, 0):
-        return Service(name, url, newest, adapter)
-    version = _agree(adapter, name, url, least=least, newest=newest)
-    adapter.default_microversion = f"{version[0]}.{version[1]}"
+    version = newest
+    if newest != (0, 0):
+        version = _agree(adapter, name, url, least=least, newest=newest)
+        adapter.default_microversion = _text(version)
+    # Else keystoneauth looks it up in the catalog again for each of thousands of requests.
+    adapter.endpoint_override = url
     return Service(name, url, version, adapter)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 from openstack.connection import Connection
@@ -17,6 +18,7 @@ from datasources.assemble import Facts, Picture, assemble, compute_hosts
 from datasources.connection import Service, cloud_name
 from datasources.errors import InconsistentCloud, UnexpectedAnswer
 from datasources.nova import (
+    IN_PROGRESS,
     Hypervisor,
     SeenServer,
     Services,
@@ -28,6 +30,7 @@ from datasources.nova import (
     list_migrations,
     list_servers,
     list_services,
+    newest_by_server,
     notes_on_version,
     nova_service,
 )
@@ -93,14 +96,16 @@ def read_cluster(connection: Connection, *, concurrency: int = CONCURRENCY, atte
 
 def _refuse(picture: Picture, facts: Facts, attempts: int) -> None:
     """Raise when the last pass left servers that do not fit; a busy cloud where all fit is consistent enough."""
-    if picture.odd:
+    # What a server deleted just now still holds is counted as held, and does not last.
+    odd = {server: hosts for server, hosts in picture.odd.items() if not facts.servers[server].deleted}
+    if odd:
         examples = "; ".join(
             f"{facts.servers[server].server.name} ({server}) on {facts.servers[server].host}, "
             f"allocations on {', '.join(sorted(hosts))}"
-            for server, hosts in sorted(picture.odd.items())[:_EXAMPLES]
+            for server, hosts in sorted(odd.items())[:_EXAMPLES]
         )
         raise InconsistentCloud(
-            f"{len(picture.odd)} server(s) kept moving or changing during {attempts} passes, so Nova and Placement "
+            f"{len(odd)} server(s) kept moving or changing during {attempts} passes, so Nova and Placement "
             f"do not agree where they are: {examples}. Please try again when less is going on."
         )
 
@@ -127,7 +132,8 @@ class _Reading:
     def first(self) -> Facts:
         # The services come before all else: their answer holds the time from which changes are asked for.
         services = list_services(self.nova)
-        return self._pass(services, lambda: list_servers(self.nova), None, frozenset())
+        servers = self.pool.submit(list_servers, self.nova)
+        return self._pass(services, servers.result, None, frozenset())
 
     def again(self, before: Facts, since: float, odd: Mapping[str, frozenset[str]]) -> Facts:
         def changed() -> dict[str, SeenServer]:
@@ -142,20 +148,18 @@ class _Reading:
         before: Facts | None,
         doubted: frozenset[str],
     ) -> Facts:
-        # Nova first, then Placement: an allocation of a server that we do not know is counted as held,
-        # and a server that we know is looked for where Nova has put it.
         hypervisors = self.pool.submit(list_hypervisors, self.nova)
         aggregates = self.pool.submit(list_aggregates, self.nova)
         groups = self.pool.submit(list_groups, self.nova)
-        migrations = self.pool.submit(list_migrations, self.nova)
-        servers = self.pool.submit(read_servers)
+        migrations = newest_by_server(self.pool.map(partial(list_migrations, self.nova), IN_PROGRESS))
+        # The servers last of what Nova tells and right before Placement: the less can happen in between.
         facts = Facts(
             services=services,
             hypervisors=hypervisors.result(),
             aggregates=aggregates.result(),
             groups=groups.result(),
-            servers=servers.result(),
-            migrations=migrations.result(),
+            migrations=migrations,
+            servers=read_servers(),
             providers={},
             holdings={},
         )
@@ -168,7 +172,7 @@ class _Reading:
             for uuid, provider in providers.items()
             if uuid not in known or known[uuid].generation != provider.generation or provider.root in doubted_roots
         ]
-        fresh = zip(stale, self.pool.map(lambda uuid: read_holdings(self.placement, uuid), stale), strict=True)
+        fresh = zip(stale, self.pool.map(partial(read_holdings, self.placement), stale), strict=True)
         holdings = {uuid: known[uuid] for uuid in providers if uuid in known}
         for uuid, found in fresh:
             if found is None:

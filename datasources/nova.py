@@ -33,9 +33,8 @@ _LOST_BELOW: tuple[tuple[Version, str], ...] = (
     ((2, 98), "the image properties a server was built with: the image service's present ones are used"),
 )
 
-# In the order in which a migration goes through them: a record that advances between two requests is met
-# again by the later one, and never missed.
-_IN_PROGRESS = (
+# https://docs.openstack.org/nova/latest/reference/live-migration.html and the states of a cold migration.
+IN_PROGRESS = (
     "accepted",
     "queued",
     "preparing",
@@ -101,10 +100,14 @@ class SeenServer:
 
 @dataclass(frozen=True, slots=True)
 class SeenMigration:
-    """A migration record that is not at its end; ``uuid`` is the consumer that holds its side in Placement."""
+    """A migration record that is not at its end, made at ``created`` (seconds since 1970).
+
+    ``uuid`` is the consumer that holds its side in Placement.
+    """
 
     migration: Migration
     uuid: str | None
+    created: float
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,8 @@ def list_services(nova: Service, host: str | None = None) -> Services:
     """
     answer = nova.ask("GET", "/os-services", {"host": host} if host else None)
     rows = answer.body["services"]
-    beats = [datetime.fromisoformat(row["updated_at"]).replace(tzinfo=UTC) for row in rows if row.get("updated_at")]
-    clock = answer.date or max((beat.timestamp() for beat in beats), default=None)
+    beats = (_seconds(row["updated_at"]) for row in rows if row.get("updated_at"))
+    clock = answer.date or max(beats, default=None)
     found = {
         row["host"]: ComputeService(
             id=str(row["id"]),
@@ -251,21 +254,22 @@ def _group(row: Mapping[str, Any]) -> ServerGroup:
 
 
 @as_promised
-def list_migrations(nova: Service) -> dict[str, SeenMigration]:
-    """Read the migrations that are not at an end, the newest of each server, by server UUID.
+def list_migrations(nova: Service, status: str) -> list[SeenMigration]:
+    """Read the migrations in one of the states IN_PROGRESS.
 
-    One request per state (and page): Nova's history of migrations has no bound, the ones going on have.
+    Nova's history of migrations has no bound, the ones that are going on have: so one list for each state.
     """
+    query = {"status": status}
+    paged = nova.speaks((2, 59))
+    rows = pages(nova, "/os-migrations", "migrations", query) if paged else _unpaged_migrations(nova, query)
+    return [_migration(row) for row in rows]
+
+
+def newest_by_server(lists: Iterable[list[SeenMigration]]) -> dict[str, SeenMigration]:
+    """The newest migration of each server, by server UUID, out of the lists of all states."""
     found: dict[str, SeenMigration] = {}
-    for status in _IN_PROGRESS:
-        query = {"status": status}
-        paged = nova.speaks((2, 59))
-        rows = pages(nova, "/os-migrations", "migrations", query) if paged else _unpaged_migrations(nova, query)
-        for row in rows:
-            seen = _migration(row)
-            known = found.get(seen.migration.server)
-            if known is None or int(known.migration.id) <= int(seen.migration.id):
-                found[seen.migration.server] = seen
+    for seen in sorted((one for some in lists for one in some), key=lambda one: int(one.migration.id)):
+        found[seen.migration.server] = seen
     return found
 
 
@@ -284,7 +288,13 @@ def _migration(row: Mapping[str, Any]) -> SeenMigration:
             status=row["status"],
         ),
         row.get("uuid"),
+        _seconds(row["created_at"]),
     )
+
+
+def _seconds(time: str) -> float:
+    """Nova's times are UTC, whether they say so or not."""
+    return datetime.fromisoformat(time.removesuffix("Z")).replace(tzinfo=UTC).timestamp()
 
 
 @as_promised

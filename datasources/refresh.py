@@ -3,14 +3,17 @@
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 
 from openstack.connection import Connection
 
 from datasources.assemble import Facts, Picture, assemble
 from datasources.connection import Service
 from datasources.errors import InconsistentCloud
-from datasources.inventory import CONCURRENCY, IMAGES_EMBEDDED, PINS_KNOWN
+from datasources.inventory import CONCURRENCY, IMAGES_EMBEDDED, MARGIN_S, PINS_KNOWN
 from datasources.nova import (
+    IN_PROGRESS,
     ComputeService,
     Hypervisor,
     SeenMigration,
@@ -21,6 +24,7 @@ from datasources.nova import (
     list_migrations,
     list_servers,
     list_services,
+    newest_by_server,
     nova_service,
     show_server,
 )
@@ -53,7 +57,11 @@ def refresh(connection: Connection, cluster: Cluster, servers: Collection[str], 
         for _ in range(ATTEMPTS):
             facts, left_for = region.read(wanted)
             picture = assemble(
-                facts, zones_are_pins=not nova.speaks(PINS_KNOWN), flavors=cluster.flavors, images=cluster.images
+                facts,
+                zones_are_pins=not nova.speaks(PINS_KNOWN),
+                flavors=cluster.flavors,
+                images=cluster.images,
+                away=_away(cluster, facts),
             )
             # An odd server is accepted when a second look shows the same, as it is for the whole cloud.
             if not left_for and (not picture.odd or facts == before):
@@ -80,7 +88,7 @@ class _Region:
         """Return what is there now, and the hosts outside to which servers of this region have left."""
         aggregates = self.pool.submit(list_aggregates, self.nova)
         groups = self.pool.submit(list_groups, self.nova)
-        migrations = self.pool.submit(list_migrations, self.nova).result()
+        migrations = newest_by_server(self.pool.map(partial(list_migrations, self.nova), IN_PROGRESS))
         named = self._show(self.servers)
         hosts |= {one.host for one in named.values() if one.host is not None}
         # A migration holds both its sides: without the other one, its share would be nobody's.
@@ -109,7 +117,7 @@ class _Region:
         return facts, frozenset(outside)
 
     def _show(self, servers: Collection[str]) -> dict[str, SeenServer]:
-        shown = self.pool.map(lambda server: show_server(self.nova, server), sorted(servers))
+        shown = self.pool.map(partial(show_server, self.nova), sorted(servers))
         return {one.server.id: one for one in shown if one is not None and not one.deleted}
 
     def _require(self, hosts: frozenset[str]) -> None:
@@ -125,15 +133,33 @@ class _Region:
     def _holdings(self, hosts: frozenset[str]) -> tuple[dict[str, Provider], dict[str, Holdings]]:
         roots = sorted(self.cluster.host_by_name[host].id for host in hosts)
         providers: dict[str, Provider] = {}
-        for tree in self.pool.map(lambda root: list_providers(self.placement, root), roots):
+        for tree in self.pool.map(partial(list_providers, self.placement), roots):
             providers |= tree
-        found = self.pool.map(lambda uuid: read_holdings(self.placement, uuid), providers)
+        found = self.pool.map(partial(read_holdings, self.placement), providers)
         return providers, {uuid: one for uuid, one in zip(providers, found, strict=True) if one is not None}
 
     def _with_known_image(self, seen: SeenServer) -> SeenServer:
         """Nova below 2.98 gives no properties: those of the snapshot, from the image service, stay."""
         known = self.cluster.images.get(seen.image.id) if seen.image else None
         return seen if known is None or self.nova.speaks(IMAGES_EMBEDDED) else replace(seen, image=known)
+
+
+def _away(cluster: Cluster, facts: Facts) -> list[Server]:
+    """Servers under way whose own host is not read: what they hold here is their migration's.
+
+    A record from before the snapshot that is not in it was found to be a leftover then.
+    """
+    here = {one.host for one in facts.hypervisors.values()}
+    known = {one.id for one in cluster.migrations}
+    taken_at = datetime.fromisoformat(cluster.taken_at).timestamp() - MARGIN_S
+    found = []
+    for seen in facts.migrations.values():
+        server = cluster.server_by_id.get(seen.migration.server)
+        if server is None or server.host in here or server.id in facts.servers:
+            continue
+        if seen.migration.id in known or seen.created >= taken_at:
+            found.append(server)
+    return found
 
 
 def _other_sides(migrations: Iterable[SeenMigration], hosts: frozenset[str]) -> frozenset[str]:
@@ -150,7 +176,7 @@ def _merged(cluster: Cluster, picture: Picture, facts: Facts, named: frozenset[s
         if old.id in live or not (old.host in live_hosts or old.id in named)
     ]
     servers += live.values()
-    host_of = {server.id: server for server in servers}
+    by_id = {server.id: server for server in servers}
     memberships = {
         host.name: tuple(one.aggregate.id for one in facts.aggregates if host.name in one.hosts)
         for host in cluster.hosts
@@ -163,10 +189,10 @@ def _merged(cluster: Cluster, picture: Picture, facts: Facts, named: frozenset[s
         images=picture.images,
         aggregates=picture.aggregates,
         groups=tuple(
-            replace(one, members=tuple(member for member in one.members if member in host_of))
+            replace(one, members=tuple(member for member in one.members if member in by_id))
             for one in sorted(facts.groups, key=lambda one: one.id)
         ),
-        migrations=tuple(_migrations(cluster, picture, facts, host_of)),
+        migrations=tuple(_migrations(cluster, picture, by_id)),
     )
 
 
@@ -178,20 +204,16 @@ def _with_past(live: Server, past: Server | None) -> Server:
     return replace(live, usage=past.usage, obstacles=(*live.obstacles, *devices))
 
 
-def _migrations(
-    cluster: Cluster, picture: Picture, facts: Facts, servers: Mapping[str, Server]
-) -> Iterable[Migration]:
+def _migrations(cluster: Cluster, picture: Picture, servers: Mapping[str, Server]) -> Iterable[Migration]:
     region = {host.name for host in picture.hosts}
-    inside = {one.server: one for one in picture.migrations}
-    for seen in facts.migrations.values():
-        server = servers.get(seen.migration.server)
-        if server is None or (server.host in region and server.id not in inside):
-            continue  # of a server we do not show, or a record that never ended
-        migration = inside.get(server.id, seen.migration)
+    for migration in picture.migrations:
+        server = servers.get(migration.server)
+        if server is None:
+            continue
         if migration.other_side(server.host) in region:
-            # Where the server itself is outside, its share inside is already counted as held.
             yield migration
             continue
+        # The other side was not read: as it was before, or what a server of this size will hold there.
         old = cluster.migration_of.get(server.id)
         known = old.resources if old is not None and old.id == migration.id else server.resources
         yield replace(migration, resources=known)

@@ -22,6 +22,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress
 from migrate.plan import Action, MigrateInput, ServiceStateInput
+from migrate.precheck import KIND
 from optimizer.cluster import Cluster
 
 NEWEST = "2.100"
@@ -30,11 +31,10 @@ PLACEMENT_VERSION = "1.28"
 REQUEST_TIMEOUT_S = 60
 _TROUBLE = (ClientException, SDKException, requests.RequestException)
 
-# The status of a migration record, by what it means here (nova/objects/migration.py has no list of them).
+# The status of a migration record, by what it means here.
 _ENDED_WELL = {"live": frozenset({"completed"}), "cold": frozenset({"confirmed"})}
 _ENDED_BADLY = frozenset({"error", "failed", "cancelled", "reverted"})
 _TO_CONFIRM = "finished"
-_RECORD_TYPE = {"live": "live-migration", "cold": "migration"}
 _AT_REST = frozenset({"ACTIVE", "PAUSED", "SHUTOFF", "ERROR"})
 
 # Nova's scheduler counts a live migrated server on its source until that host has sent its list of servers, which
@@ -206,7 +206,7 @@ class NovaCloud:
     def _follow(self, flight: _Flight) -> Outcome | Progress | None:
         what = flight.what
         new = [record for record in self._records(what.resource_id)
-               if record["id"] > flight.newest_before and record["migration_type"] == _RECORD_TYPE[what.migration_type]]
+               if record["id"] > flight.newest_before and record["migration_type"] == KIND[what.migration_type]]
         if not new:
             return self._without_record(flight)
         flight.record = min(new, key=lambda record: int(record["id"]))
@@ -247,6 +247,8 @@ class NovaCloud:
         text = f"migration {flight.record['id']} {status}" + (f", but {rest} after {_SETTLE_S:g} s" if rest else "")
         if status not in _ENDED_BADLY:
             return Outcome("SUCCEEDED", text)
+        if status == "cancelled":
+            return Outcome("FAILED", text)
         why = (self._event_error(flight) or self._fault(flight.what.resource_id)
                or f"Nova tells no reason, the log of nova-compute on {flight.what.source_node} may")
         return Outcome("FAILED", f"{text}: {why}")

@@ -9,7 +9,7 @@ Cycles (two servers that change places on full hosts) are broken by a stop on a 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The steps in a legal sequence, and the servers (with source and wanted destination) for which there is no safe moment."""
+    """The steps in a legal sequence, and the servers (with host at the start and wanted) for which there is no safe moment."""
 
     steps: tuple[Step, ...]
     left: tuple[tuple[int, int, int], ...]
@@ -51,7 +51,18 @@ def order(arrays: Arrays, target: Index, priority: Sequence[int], max_steps: int
         room_for_stops = max_steps is None or len(work.steps) + len(waiting) < max_steps
         if not ready and not (room_for_stops and work.stop_over(waiting)):
             break
-    return Ordered(tuple(work.steps), tuple((s, int(work.where[s]), int(target[s])) for s in waiting))
+    return Ordered(_without_idle_stops(work.steps, waiting), tuple((s, int(arrays.start[s]), int(target[s])) for s in waiting))
+
+
+def _without_idle_stops(steps: list[Step], waiting: list[int]) -> tuple[Step, ...]:
+    """The steps without stops of servers that never went on, where no other step waits for the stop.
+
+    Every arrival fits while counting as gone only what its parents moved away; so it also fits when the stop never happens.
+    """
+    needed = {parent for step in steps for parent in step.parents}
+    kept = [number for number, step in enumerate(steps) if step.server not in waiting or number in needed]
+    position = {number: place for place, number in enumerate(kept)}
+    return tuple(Step(steps[n].server, steps[n].source, steps[n].destination, tuple(position[p] for p in steps[n].parents)) for n in kept)
 
 
 @dataclass
@@ -77,7 +88,7 @@ class _Work:
     def add(self, server: int, host: int) -> None:
         """Append a step."""
         source = int(self.where[server])
-        parents = set(self.packed.blockers(server, host))
+        parents = self.packed.blockers(server, host)
         if server in self.last_step:
             parents.add(self.last_step[server])
         number = len(self.steps)
@@ -129,17 +140,24 @@ class _Packed:
         need = self._needed(server)
         return bool((self.now[host, need] + self.demand[server, need] <= self.room[host, need]).all())
 
-    def blockers(self, server: int, host: int) -> Iterator[int]:
-        """The departures, in order, without which everything that ever arrived there would not fit together with the server."""
+    def blockers(self, server: int, host: int) -> set[int]:
+        """Departures without any of which everything that ever arrived there would not fit together with the server."""
         need = self._needed(server)
         over = self.at_start[host, need] + self.arrivals[host, need] + self.demand[server, need] - self.room[host, need]
+        chosen: list[tuple[int, Ints]] = []
         for number, leaver in self.departures[host]:
-            freed = self.demand[leaver, need]
             if (over <= 0).all():
-                return
+                break
+            freed = self.demand[leaver, need]
             if (freed[over > 0] > 0).any():
                 over = over - freed
-                yield number
+                chosen.append((number, freed))
+        # An early departure may have become dispensable through a greater one after it.
+        for number, freed in list(chosen):
+            if (over + freed <= 0).all():
+                over = over + freed
+                chosen = [one for one in chosen if one[0] != number]
+        return {number for number, _ in chosen}
 
     def move(self, server: int, source: int, host: int, number: int) -> None:
         self.now[source] -= self.demand[server]

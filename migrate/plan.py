@@ -1,7 +1,7 @@
 """What is to be done, in which order and why: the plan, and the file PLAN.json it is kept in.
 
 Actions are named and filled as OpenStack Watcher names and fills them
-(https://docs.openstack.org/watcher/latest/strategies/actions.html). Every field: docs/plan-format.md.
+(https://docs.openstack.org/watcher/latest/actions/index.html). Every field: docs/plan-format.md.
 """
 
 import json

@@ -114,13 +114,8 @@ def _judge_service(what: ServiceStateInput, cluster: Cluster, ongoing: Sequence[
 
 def _may_pass(what: MigrateInput, breach: Violation, ongoing: Sequence[Action]) -> bool:
     """Whether a breach may be over when an action of this plan, now running, has ended."""
-    for other in ongoing:
-        moving = other.input_parameters
-        if what.destination_node in other.hosts or breach.host in other.hosts:
-            return True
-        if isinstance(moving, MigrateInput) and moving.resource_id in breach.servers:
-            return True
-    return False
+    where = breach.host or what.destination_node
+    return any(where in other.hosts or other.input_parameters.resource_id in breach.servers for other in ongoing)
 
 
 def _busy(server: Server, cluster: Cluster) -> str:

@@ -1,4 +1,4 @@
-"""Load of servers and hosts as whole numbers: CPU in hundredths of a core, memory in MiB.
+"""Load of servers and hosts as whole numbers: CPU in hundredths of a core, memory in MiB (used, or allocated).
 
 Whole numbers let checkers, exact solver and local search agree to the last unit.
 """
@@ -10,7 +10,8 @@ from optimizer.cluster import Cluster, Host, Server
 from optimizer.errors import PlacewrightError
 from optimizer.placement import Placement
 
-Metric = Literal["cpu", "memory"]
+Metric = Literal["cpu", "memory", "memory_allocated"]
+"""Measured CPU, measured memory, and memory by allocation, which needs no measures."""
 CENTICORES = 100
 
 
@@ -20,6 +21,8 @@ class LoadMissing(PlacewrightError):
 
 def server_load(server: Server, metric: Metric) -> int:
     """What a server uses of a metric, rounded up; raises LoadMissing when it was never measured nor assumed."""
+    if metric == "memory_allocated":
+        return server.resources.get("MEMORY_MB", 0)
     if server.usage is None:
         raise LoadMissing(f"server {server.name} ({server.id}) has no usage; read the load first, or say what to assume "
                           "for servers without measures")
@@ -29,7 +32,9 @@ def server_load(server: Server, metric: Metric) -> int:
 
 
 def host_capacity(host: Host, metric: Metric) -> int:
-    """What a host physically has of a metric, in the same units."""
+    """What a host physically has of a metric, or may allocate of it, in the same units."""
+    if metric == "memory_allocated":
+        return host.inventory["MEMORY_MB"].capacity if "MEMORY_MB" in host.inventory else 0
     return host.physical_cores * CENTICORES if metric == "cpu" else host.memory_mb
 
 

@@ -151,8 +151,9 @@ def _inconsistencies(cluster: Cluster) -> Iterator[str]:
     for i, migration in enumerate(cluster.migrations):
         at = f"cluster.migrations[{i}]"
         yield from _unknown(f"{at}.server", "server", (migration.server,), servers)
-        ends = (migration.source,) if migration.destination is None else (migration.source, migration.destination)
-        yield from _unknown(at, "host", ends, hosts)
+        yield from _unknown(f"{at}.source", "host", (migration.source,), hosts)
+        if migration.destination is not None:
+            yield from _unknown(f"{at}.destination", "host", (migration.destination,), hosts)
         yield from _impossible(f"{at}.resources", migration.resources)
 
 

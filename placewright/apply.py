@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from migrate.cloud import Cloud
 from migrate.duration import TimeModel
@@ -35,6 +36,18 @@ class Outcome:
     misplaced: tuple[str, ...]
     broken: tuple[Violation, ...]
     notes: tuple[str, ...]
+
+    def document(self, plan: Plan) -> dict[str, Any]:
+        """The outcome as a JSON document, for --report (docs/execution.md)."""
+        return {
+            "plan": plan.uuid, "exit_code": self.report.exit_code, "seconds": round(self.report.seconds, 3),
+            "interrupted": self.report.interrupted, "counts": dict(self.report.counts),
+            "actions": [{"uuid": done.action.uuid, "action": str(done.action), "state": done.state, "text": done.text,
+                         "started_s": done.started_s, "ended_s": done.ended_s} for done in self.report.actions],
+            "before": dict(plan.before), "promised": dict(plan.after), "reached": self.reached,
+            "misplaced": list(self.misplaced), "broken": [{"rule": found.rule, "text": found.text} for found in self.broken],
+            "notes": list(self.notes),
+        }
 
 
 def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, max_age_s: float, seed: int, pace: float,

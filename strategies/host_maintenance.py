@@ -13,6 +13,7 @@ from optimizer.objectives.base import Objective
 from optimizer.objectives.elsewhere import Elsewhere
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.spread import Spread
 from optimizer.placement import Move, Placement, ServiceChange
 from optimizer.problem import Problem, Term
 from strategies.base import LoadNeed, ParameterError, Parameters
@@ -48,12 +49,12 @@ class HostMaintenance:
 
     def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: HostMaintenanceParameters,
                 max_moves: int | None) -> Problem:
-        """Servers left on the host; then those not on the backup; then the cost of moving."""
+        """Servers left on the host; then those not on the backup; then the cost of moving; then how evenly memory is allocated."""
         node = _host(cluster, "maintenance_node", parameters.maintenance_node)
         first: list[tuple[Objective, ...]] = [(Remaining(node),)]
         if parameters.backup_node is not None:
             first.append((Elsewhere(node, _host(cluster, "backup_node", parameters.backup_node)),))
-        levels = tuple(tuple(Term(objective) for objective in level) for level in (*first, (MoveCost(),)))
+        levels = tuple(tuple(Term(objective) for objective in level) for level in (*first, (MoveCost(),), (Spread("memory_allocated"),)))
         closed = tuple(replace(rule, closed=rule.closed | {node}) if isinstance(rule, Available) else rule for rule in rules)
         return Problem(cluster, closed, levels, max_moves)
 

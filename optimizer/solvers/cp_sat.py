@@ -4,6 +4,7 @@ One 0/1 variable for each movable server and host it may be on. Levels are solve
 as constraints. Reference: https://developers.google.com/optimization/cp/cp_solver.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,8 @@ from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
 _COST_SCALE = 10**8
-_LARGEST = 10**17
+_LARGEST = 10**18  # CP-SAT computes in 64 bits
+_SQUARE_SCALE = 10**15
 _TANGENTS = 20
 Expr = Any  # a CP-SAT linear expression or a whole number
 
@@ -47,7 +49,10 @@ class Answer:
 
 @dataclass
 class _Model:
-    """The model under construction: ``at[s]`` maps host -> 0/1 variable (or 1) for the servers in scope."""
+    """The model under construction: ``at[s]`` maps host -> 0/1 variable (or 1) for the servers in scope.
+
+    ``most`` is what the value of the next term need not exceed, because a solution is known where it does not.
+    """
 
     compiled: Compiled
     scope: Scope
@@ -55,6 +60,7 @@ class _Model:
     cp: cp_model.CpModel = field(default_factory=cp_model.CpModel)
     at: dict[int, dict[int, Expr]] = field(default_factory=dict)
     here: dict[int, list[tuple[int, Expr]]] = field(default_factory=dict)
+    most: float = math.inf
 
     def on(self, server: int, host: int) -> Expr:
         """1 when the server is on the host, as a variable or a constant."""
@@ -90,7 +96,11 @@ def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop,
     where, proven, spent = incumbent, True, 0.0
     bounds: list[float | None] = []
     for number, level in enumerate(compiled.problem.levels):
-        terms = [(term.weight, *_TERMS[type(term.objective)](model, term.objective)) for term in level]
+        known = compiled.problem.values(compiled.arrays.placement(where))[number]
+        terms = []
+        for term in level:
+            model.most = known / term.weight if all(other.weight > 0 for other in level) else math.inf
+            terms.append((term.weight, *_TERMS[type(term.objective)](model, term.objective)))
         goal, scale = _weighted(terms)
         model.cp.minimize(goal)
         model.cp.clear_hints()  # type: ignore[no-untyped-call]
@@ -113,7 +123,7 @@ def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop,
             where[s] = next(h for h, variable in options.items() if solver.value(variable))
         bounds.append(solver.best_objective_bound / scale if proven else None)
         proven = proven and status == cp_model.OPTIMAL
-        model.cp.add(goal <= round(solver.objective_value))
+        model.cp.add(goal <= solver.value(goal))
     return Answer(where, tuple(bounds), proven)
 
 
@@ -234,7 +244,7 @@ def _weighted(terms: list[tuple[float, Expr, int, int]]) -> tuple[Expr, float]:
         return terms[0][1], float(terms[0][2])
     scale = float(max(term[2] for term in terms))
     reach = sum(weight * greatest * scale / unit for weight, _, unit, greatest in terms)
-    factor = 10 ** max(0, min(6, len(str(int(_LARGEST / max(1.0, reach)))) - 1))
+    factor = min(1e6, _LARGEST / max(1.0, reach))
     return sum(round(weight * scale * factor / unit) * expr for weight, expr, unit, _ in terms), scale * factor
 
 
@@ -280,40 +290,59 @@ def _hosts_in_use(model: _Model, objective: HostsInUse) -> tuple[Expr, int, int]
 
 
 def _spread(model: _Model, objective: Spread) -> tuple[Expr, int, int]:
-    """Squares by multiplication; on hosts of one size they are exact, else weighted to three digits or better."""
+    """Squares by multiplication; on hosts of one size they are exact, else weighted to three digits or better.
+
+    Where the squares would not fit in 64 bits (memory of many or large hosts), distances are rounded to ``unit``.
+    """
     balance = model.compiled.balance[objective.metric]
     counted = np.flatnonzero(balance.counted)
     if not len(counted):
         return 0, 1, 0
-    sizes = balance.capacity[counted]
-    precision = 1 if (sizes == sizes[0]).all() else 1000
-    scale = precision * len(counted) * int(sizes.max()) ** 2
+    largest = int(balance.capacity[counted].max())
+    precision = 1 if (balance.capacity[counted] == largest).all() else 1000
+    unit = max(1, math.ceil(largest / math.isqrt(_SQUARE_SCALE // (precision * len(counted)))))
+    scale = round(precision * len(counted) * largest**2 / unit**2)
+    weights = {h: round(precision * largest**2 / int(balance.capacity[h]) ** 2) for h in counted.tolist()}
+    # Roots add up: that of the known squares, weights rounded, and that of half a unit on each host.
+    root = math.sqrt(1.001 * (model.most + objective.threshold**2) * scale) + math.sqrt(sum(weights.values())) / 2 + 1
     elsewhere = np.bincount(model.incumbent[model.fixed], weights=balance.load[model.fixed], minlength=len(balance.capacity)).astype(np.int64)
     terms: list[Expr] = []
     greatest = 0
-    for h in counted.tolist():
-        weight = round(precision * int(sizes.max()) ** 2 / int(balance.capacity[h]) ** 2)
-        base = int(elsewhere[h] - balance.level[h])
+    for h, weight in weights.items():
         here = [(int(balance.load[s]), variable) for s, variable in model.here.get(h, ()) if balance.load[s]]
-        top = max(abs(base), abs(base + sum(load for load, _ in here)))
-        greatest += weight * top**2
+        low = int(elsewhere[h] - balance.level[h]) + unit // 2
+        high = (low + sum(load for load, _ in here)) // unit
         if not here:
-            terms.append(weight * base**2)
+            terms.append(weight * high**2)
+            greatest += weight * high**2
             continue
-        distance = model.cp.new_int_var(base, base + sum(load for load, _ in here), f"distance@{h}")
-        model.cp.add(distance == base + sum(load * variable for load, variable in here))
-        square = model.cp.new_int_var(0, top**2, f"square@{h}")
-        model.cp.add_multiplication_equality(square, [distance, distance])
-        # The linear part of the solver knows little of squares: tangents, each below the parabola, teach it.
-        for step in range(-_TANGENTS, _TANGENTS + 1):
-            point = int(balance.capacity[h]) * step // _TANGENTS
-            if distance.proto.domain[0] <= point <= distance.proto.domain[-1]:
+        distance, square, top = _distance(model, h, here, low, unit, root / math.sqrt(weight))
+        for step in range(-_TANGENTS, _TANGENTS + 1):  # the linear part of the solver knows little of squares: tangents teach it
+            point = int(balance.capacity[h]) * step // (_TANGENTS * unit)
+            if -top <= point <= top:
                 model.cp.add(square >= 2 * point * distance - point**2)
         terms.append(weight * square)
+        greatest += weight * top**2
     allowed = int(objective.threshold**2 * scale + 1e-6)
     excess = model.cp.new_int_var(0, greatest, "excess")
     model.cp.add(excess >= sum(terms) - allowed)
-    return excess, scale, greatest
+    return excess, scale, greatest if math.isinf(root) else min(greatest, math.ceil(root**2))
+
+
+def _distance(model: _Model, host: int, here: list[tuple[int, Expr]], low: int, unit: int, reach: float) -> tuple[Expr, Expr, int]:
+    """(load above ``low`` in units, its square, its greatest size), the load being that of the servers ``here``; at most ``reach``."""
+    high = low + sum(load for load, _ in here)
+    ends = low // unit, high // unit
+    if math.isfinite(reach):
+        ends = max(ends[0], -math.ceil(reach)), min(ends[1], math.ceil(reach))
+    top = max(abs(ends[0]), abs(ends[1]))
+    distance = model.cp.new_int_var(*ends, f"distance@{host}")
+    load = low + sum(amount * variable for amount, variable in here)
+    model.cp.add(unit * distance <= load)
+    model.cp.add(unit * distance >= load - unit + 1)
+    square = model.cp.new_int_var(0, top**2, f"square@{host}")
+    model.cp.add_multiplication_equality(square, [distance, distance])
+    return distance, square, top
 
 
 _TERMS: Mapping[type[Objective], Callable[[_Model, Any], tuple[Expr, int, int]]] = {

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from cliff.app import App
 from cliff.command import Command
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, type[Command]] = {
 }
 
 
-class PlacewrightApp(App):  # type: ignore[misc]
+class PlacewrightApp(App):
     """cliff's application with our commands, our exit codes and no traceback."""
 
     LOG = logging.getLogger("placewright")
@@ -38,9 +39,10 @@ class PlacewrightApp(App):  # type: ignore[misc]
         super().__init__(description="Keeps every server of an OpenStack cloud on the right host.", version=version("placewright"),
                          command_manager=manager, deferred_help=True)
 
-    def build_option_parser(self, description: str, version: str) -> argparse.ArgumentParser:
+    def build_option_parser(self, description: str | None, version: str | None,
+                            argparse_kwargs: dict[str, Any] | None = None) -> argparse.ArgumentParser:
         """Add our global option to cliff's."""
-        parser: argparse.ArgumentParser = super().build_option_parser(description, version)
+        parser: argparse.ArgumentParser = super().build_option_parser(description, version, argparse_kwargs)
         parser.add_argument("--config-file", action="append", default=[], metavar="FILE",
                             help="Settings of the site (oslo.config format); may be given several times. docs/configuration.md lists them.")
         return parser

@@ -14,7 +14,8 @@ from placewright.cli.plan_view import COLUMNS, remarks, row
 from placewright.config import time_model
 from strategies.registry import strategy
 
-class AuditRun(Lister):  # type: ignore[misc]
+
+class AuditRun(Lister):
     """Audit a cluster with a strategy and show the plan; nothing is changed."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -14,14 +14,15 @@ from optimizer.load import host_capacity, host_load
 from optimizer.movability import obstacles
 from optimizer.placement import placement_of
 from optimizer.snapshot import write_snapshot
+from optimizer.summary import METRICS
 from placewright.cli.common import add_source, config, console, seconds, source_of
-from placewright.sources import CloudSource
 from placewright.config import gnocchi_settings
+from placewright.sources import CloudSource
 from policy_sources import nova
 from strategies.base import LoadNeed
 
 
-class ClusterShow(Lister):  # type: ignore[misc]
+class ClusterShow(Lister):
     """Show the hosts of a cluster: service, servers, what is allocated, and the load where it is known."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ class ClusterShow(Lister):  # type: ignore[misc]
         """A row for each host; remarks on stderr."""
         cluster = source_of(options, config(self)).cluster()
         self._remarks(cluster)
-        metrics = ("cpu", "memory") if cluster.load is not None else ()
+        metrics = METRICS if cluster.load is not None else ()
         load = {metric: host_load(cluster, placement_of(cluster), metric) for metric in metrics}
         columns = ("Host", "Zone", "Service", "Servers", "VCPU", "MEMORY_MB", *(f"{metric} load %" for metric in metrics))
         return columns, [(host.name, host.zone, f"{host.status}, {host.state}", len(cluster.servers_on[host.name]),
@@ -60,7 +61,7 @@ def _allocated(cluster: Cluster, host: Host, name: str) -> str:
     return f"{used} / {host.inventory[name].capacity if name in host.inventory else 0}"
 
 
-class ClusterSave(Command):  # type: ignore[misc]
+class ClusterSave(Command):
     """Save a snapshot of a cloud in a file, to be audited or simulated without the cloud."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ def console() -> Console:
 
 def config(command: Command) -> cfg.ConfigOpts:
     """The settings the program was started with."""
-    return load_config(command.app_args.config_file)
+    return load_config(getattr(command.app_args, "config_file", ()))
 
 
 def add_source(parser: argparse.ArgumentParser, *, snapshot: str = "--snapshot", verb: str = "Read") -> None:

@@ -1,6 +1,7 @@
 """placewright plan: look at a plan, or carry it out."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from migrate.executor import Event
 from migrate.plan import Plan, read_plan
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
+from optimizer.snapshot import write_bytes
 from placewright.apply import Outcome, apply_plan
 from placewright.cli.common import add_source, config, console, figures, source_of, whole
 from placewright.cli.plan_view import COLUMNS, remarks, row
 from placewright.config import limits, time_model
 from placewright.page import write_page
 
-class PlanShow(Lister):  # type: ignore[misc]
+
+class PlanShow(Lister):
     """Show a plan: its actions in order, what each waits for, costs, and why."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -34,7 +37,7 @@ class PlanShow(Lister):  # type: ignore[misc]
         return COLUMNS, [row(plan, action) for action in plan.actions]
 
 
-class PlanApply(Lister):  # type: ignore[misc]
+class PlanApply(Lister):
     """Carry out a plan, on a cloud or in the simulator, and compare what it promised with what came of it."""
 
     exit_code = 0
@@ -49,6 +52,8 @@ class PlanApply(Lister):  # type: ignore[misc]
         parser.add_argument("--pace", metavar="FACTOR", type=_factor, default=0.0,
                             help="Real seconds per simulated second; 0 is as fast as possible. Default: 0.")
         parser.add_argument("--page", metavar="FILE.html", type=Path, help="Write a page with the plan and the hosts' load before and after.")
+
+        parser.add_argument("--report", metavar="FILE.json", type=Path, help="Write what became of each action, and the figures, to this file.")
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -89,6 +94,9 @@ class PlanApply(Lister):  # type: ignore[misc]
             return columns, []
         self.exit_code = outcome.report.exit_code
         self._remarks(plan, outcome)
+        if options.report is not None:
+            write_bytes(options.report, json.dumps(outcome.document(plan), indent=1).encode() + b"\n")
+            console().print(f"report written to {options.report}", soft_wrap=True)
         if options.page is not None:
             write_page(plan, outcome, options.page)
             console().print(f"page written to {options.page}", soft_wrap=True)

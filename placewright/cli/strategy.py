@@ -9,7 +9,7 @@ from cliff.lister import Lister
 from strategies.registry import strategies, strategy
 
 
-class StrategyList(Lister):  # type: ignore[misc]
+class StrategyList(Lister):
     """List the strategies."""
 
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -17,7 +17,7 @@ class StrategyList(Lister):  # type: ignore[misc]
         return ("Name", "Goal", "What it does"), [(kind.name, kind.goal, kind.title) for _, kind in sorted(strategies().items())]
 
 
-class StrategyShow(Lister):  # type: ignore[misc]
+class StrategyShow(Lister):
     """Show the parameters of a strategy."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

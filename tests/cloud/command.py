@@ -1,0 +1,56 @@
+"""Runs the placewright command against the test cloud, as an operator would."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cloud.conftest import Cloud
+
+# The load of the scenario is a wave of one hour: over that window its mean is exact at any time of day.
+HOUR = {"workload_stabilization": ("--param", "periods.instance=3600"), "vm_workload_consolidation": ("--param", "period=3600"),
+        "host_maintenance": ()}
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run of the command ended."""
+
+    code: int
+    out: str
+    remarks: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command with its settings, and a directory for its files."""
+
+    cloud: Cloud
+    directory: Path
+
+    def run(self, *arguments: str, **environment: str) -> Done:
+        """Run it to its end; a traceback is a failure whatever the exit code."""
+        settings = self.directory / "placewright.conf"
+        settings.write_text("[execution]\npoll_interval = 0.5\n")
+        done = subprocess.run([sys.executable, "-m", "placewright.cli.app", "--config-file", str(settings), *arguments], text=True,
+                              capture_output=True, stdin=subprocess.DEVNULL, env={**self.cloud.environment, **environment}, timeout=900)
+        assert "Traceback" not in done.stderr, done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def audit(self, strategy: str, *arguments: str) -> dict[str, Any]:
+        """Audit the cloud and return the plan."""
+        path = self.directory / "plan.json"
+        path.unlink(missing_ok=True)
+        done = self.run("audit", "run", strategy, "--cloud", "testbed", "--out", str(path), "--time-limit", "60", *HOUR[strategy], *arguments)
+        assert done.code == 0, done.remarks
+        return dict(json.loads(path.read_text()))
+
+    def apply(self) -> tuple[Done, dict[str, Any]]:
+        """Carry out the plan of the last audit; the report with it."""
+        report = self.directory / "report.json"
+        report.unlink(missing_ok=True)
+        done = self.run("plan", "apply", str(self.directory / "plan.json"), "--cloud", "testbed", "--yes", "--report", str(report))
+        assert report.exists(), done.remarks
+        return done, dict(json.loads(report.read_text()))

@@ -1,0 +1,119 @@
+"""Each strategy on a real Nova: audit, apply, look again.
+
+Nova refuses nothing, servers end where the plan said, no rule is broken, the figures are those promised, and a
+second audit finds nothing worth doing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasources.inventory import read_cluster
+from optimizer.cluster import Cluster
+from optimizer.constraints.base import check
+from optimizer.placement import placement_of
+from policy_sources import nova
+from tests.cloud import scenario
+from tests.cloud.command import Command
+from tests.cloud.conftest import Cloud
+from tests.cloud.scenario import Scenario
+
+
+@pytest.fixture(scope="module")
+def built(cloud: Cloud) -> Iterator[Scenario]:
+    """One scenario; every test leaves it legal, only differently placed."""
+    yield scenario.build(cloud.connection)
+    scenario.clear(cloud.connection)
+
+
+@pytest.fixture
+def command(cloud: Cloud, built: Scenario, tmp_path: Path) -> Command:
+    return Command(cloud, tmp_path)
+
+
+def carried_out(command: Command, plan: dict[str, Any]) -> tuple[dict[str, Any], Cluster]:
+    """Apply a plan and check all that holds for every strategy; the report and the cluster afterwards."""
+    connection = command.cloud.connection
+    moves = [a["input_parameters"] for a in plan["actions"] if a["action_type"] == "migrate"]
+    known = {move["resource_id"]: {m["id"] for m in scenario.migrations(connection, move["resource_id"])} for move in moves}
+    done, report = command.apply()
+    assert done.code == 0, done.remarks
+    assert report["counts"] == {"SUCCEEDED": len(plan["actions"])}
+    records = [m for server in known for m in scenario.migrations(connection, server) if m["id"] not in known[server]]
+    assert len(records) == len(moves)
+    assert {m["status"] for m in records} <= {"completed", "confirmed"}
+
+    cluster = read_cluster(connection)
+    wanted = {move["resource_id"]: move["destination_node"] for move in moves}
+    assert {server: cluster.server_by_id[server].host for server in wanted} == wanted
+    assert check(nova.constraints(cluster), cluster, placement_of(cluster)) == []
+    assert report["broken"] == []
+    assert report["misplaced"] == []
+    assert report["reached"] == report["promised"] == plan["after"]
+    return report, cluster
+
+
+def nothing_worth_doing(command: Command, strategy: str, *arguments: str) -> None:
+    plan = command.audit(strategy, *arguments)
+    assert plan["actions"] == [], plan["message"]
+    assert plan["state"] == "SUCCEEDED"
+    assert plan["message"]
+
+
+def test_even_load(command: Command) -> None:
+    plan = command.audit("workload_stabilization")
+    assert plan["actions"]
+    assert plan["status"] == "optimal"
+    report, _ = carried_out(command, plan)
+    assert report["reached"]["cpu_spread_percent"] <= 10 < report["before"]["cpu_spread_percent"]
+    nothing_worth_doing(command, "workload_stabilization")
+
+
+def test_drain_a_host(command: Command, built: Scenario) -> None:
+    cluster = read_cluster(command.cloud.connection)
+    tied = {server for role in ("affinity", "locked", "dedicated") for server in built.members[role]}
+    fullest = max(cluster.hosts, key=lambda h: (not tied & {s.id for s in cluster.servers_on[h.name]}, len(cluster.servers_on[h.name]))).name
+    arguments = ("--param", f"maintenance_node={fullest}")
+    plan = command.audit("host_maintenance", *arguments)
+    _, cluster = carried_out(command, plan)
+    assert cluster.servers_on[fullest] == ()
+    assert cluster.host_by_name[fullest].status == "disabled"
+    nothing_worth_doing(command, "host_maintenance", *arguments)
+    scenario.enable_host(command.cloud.connection, fullest)
+
+
+def test_servers_that_cannot_leave_a_drained_host_are_named(command: Command, built: Scenario) -> None:
+    cluster = read_cluster(command.cloud.connection)
+    (locked,) = built.members["locked"]
+    host = cluster.server_by_id[locked].host
+    plan = command.audit("host_maintenance", "--param", f"maintenance_node={host}")
+    assert "locked" in next(r["text"] for r in plan["refused"] if r["server"] == locked)
+    assert locked not in {a["input_parameters"]["resource_id"] for a in plan["actions"]}
+
+
+def test_cold_migration(command: Command, built: Scenario) -> None:
+    """The server that is shut off, and with live migration switched off the others, move cold and are confirmed."""
+    cluster = read_cluster(command.cloud.connection)
+    (shut_off,) = built.members["shutoff"]
+    host = cluster.server_by_id[shut_off].host
+    arguments = ("--param", f"maintenance_node={host}", "--param", "disable_live_migration=true")
+    plan = command.audit("host_maintenance", *arguments)
+    kinds = {a["input_parameters"]["resource_id"]: a["input_parameters"]["migration_type"] for a in plan["actions"] if a["parents"]}
+    assert kinds[shut_off] == "cold"
+    assert set(kinds.values()) == {"cold"}
+    _, cluster = carried_out(command, plan)
+    assert cluster.server_by_id[shut_off].status == "SHUTOFF"
+    scenario.enable_host(command.cloud.connection, host)
+
+
+def test_fewer_hosts(command: Command) -> None:
+    before = read_cluster(command.cloud.connection)
+    plan = command.audit("vm_workload_consolidation", "--param", "aggressiveness=5")
+    assert plan["actions"]
+    _, cluster = carried_out(command, plan)
+    emptied = {h.name for h in cluster.hosts if before.servers_on[h.name] and not cluster.servers_on[h.name]}
+    assert emptied
+    assert {h.name for h in cluster.hosts if h.status == "disabled"} == emptied
+    nothing_worth_doing(command, "vm_workload_consolidation", "--param", "aggressiveness=5")

@@ -1,0 +1,538 @@
+"""Nova's side of the executor, against a small HTTP double of the few calls it makes."""
+
+import json
+import re
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import openstack
+import pytest
+
+from migrate.cloud import CallFailed, Outcome, Progress
+from migrate.nova import NovaCloud
+from optimizer.cluster import ServerGroup
+from tests.migrate.instances import cluster, host, move, server, switch
+
+LIVE, COLD = move("a", "h1", "h2"), move("a", "h1", "h2", kind="cold")
+ERROR_409 = (409, {"conflictingRequest": {"code": 409, "message": "Cannot do it in task_state migrating"}})
+
+
+class Double:
+    """The state of a small Nova and Placement; tests change it between two looks."""
+
+    def __init__(self):
+        self.newest = "2.96"
+        self.server = {"id": "a", "status": "ACTIVE", "OS-EXT-STS:task_state": None}
+        self.records = [{"id": 4, "uuid": "old", "status": "completed", "migration_type": "live-migration"}]
+        self.running = {}  # the answer of /servers/a/migrations/{id}
+        self.allocations = {}  # by consumer
+        self.events = []
+        self.left = {}  # completed live migrations by source
+        self.services = [{"id": "svc", "host": "h1", "binary": "nova-compute", "status": "enabled"}]
+        self.broken = {}  # "METHOD /path" -> (status, body), or a list of such answers
+        self.date = "Sun, 01 Mar 2026 12:00:00 GMT"
+        self.log = []  # (method, path, body, microversion)
+
+    def record(self, status, kind="live-migration", number=5):
+        self.records = [entry for entry in self.records if entry["id"] != number]
+        self.records.insert(0, {"id": number, "uuid": f"m{number}", "status": status, "migration_type": kind})
+
+    def answer(self, method, path, query, body, version):
+        self.log.append((method, path, body, version))
+        broken = self.broken.get(f"{method} {path}")
+        if isinstance(broken, list):
+            broken = broken.pop(0) if broken else None
+        if broken:
+            return broken
+        for verb, pattern, handle in self.ROUTES:
+            found = re.fullmatch(pattern, path)
+            if found and verb == method:
+                return handle(self, query, body, *found.groups())
+        return 404, {"itemNotFound": {"code": 404, "message": f"no {path}"}}
+
+    def versions(self, query, body):
+        return 200, {
+            "version": {
+                "id": "v2.1",
+                "status": "CURRENT",
+                "version": self.newest,
+                "min_version": "2.1",
+                "links": [{"rel": "self", "href": f"{self.url}/compute/v2.1/"}],
+            }
+        }
+
+    def migrations(self, query, body):
+        if "source_compute" in query:
+            self.asked = query
+            return 200, {"migrations": self.left.get(query["source_compute"][0], [])}
+        assert query == {"instance_uuid": ["a"]}
+        return 200, {"migrations": self.records}
+
+    def show_server(self, query, body):
+        if self.server is None:
+            return 404, {"itemNotFound": {"code": 404, "message": "Instance a could not be found."}}
+        return 200, {"server": self.server}
+
+    def act(self, query, body):
+        return 202, None
+
+    def show_migration(self, query, body, number):
+        return (
+            (200, {"migration": self.running}) if self.running else (404, {"itemNotFound": {"message": "not running"}})
+        )
+
+    def abort(self, query, body, number):
+        return 202, None
+
+    def actions(self, query, body):
+        return 200, {"instanceAction": {"message": "Error", "events": self.events}}
+
+    def list_services(self, query, body):
+        return 200, {"services": [s for s in self.services if [s["host"]] == query["host"]]}
+
+    def put_service(self, query, body):
+        self.services[0].update(body)
+        return 200, {"service": self.services[0]}
+
+    def allocation(self, query, body, consumer):
+        return 200, {"allocations": self.allocations.get(consumer, {})}
+
+    def placement_versions(self, query, body):
+        return 200, {
+            "versions": [
+                {
+                    "id": "v1.0",
+                    "status": "CURRENT",
+                    "min_version": "1.0",
+                    "max_version": "1.39",
+                    "links": [{"rel": "self", "href": ""}],
+                }
+            ]
+        }
+
+    ROUTES = (
+        ("GET", "/compute/v2.1/?", versions),
+        ("GET", "/compute/v2.1/os-migrations", migrations),
+        ("GET", "/compute/v2.1/servers/a", show_server),
+        ("POST", "/compute/v2.1/servers/a/action", act),
+        ("GET", r"/compute/v2.1/servers/a/migrations/(\d+)", show_migration),
+        ("DELETE", r"/compute/v2.1/servers/a/migrations/(\d+)", abort),
+        ("GET", "/compute/v2.1/servers/a/os-instance-actions/req-1", actions),
+        ("GET", "/compute/v2.1/os-services", list_services),
+        ("PUT", "/compute/v2.1/os-services/svc", put_service),
+        ("GET", r"/placement/allocations/(\w+)", allocation),
+        ("GET", "/placement/?", placement_versions),
+    )
+
+    def sent(self, method, path):
+        """The bodies of the requests to a path below /compute/v2.1."""
+        return [body for verb, where, body, _ in self.log if (verb, where) == (method, f"/compute/v2.1{path}")]
+
+
+@pytest.fixture
+def double():
+    state = Double()
+
+    class Handler(BaseHTTPRequestHandler):
+        def respond(self):
+            url = urlsplit(self.path)
+            size = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(size)) if size else None
+            version = self.headers.get("OpenStack-API-Version")
+            status, answer = state.answer(self.command, url.path, parse_qs(url.query), body, version)
+            content = b"" if answer is None else answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response_only(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("x-openstack-request-id", "req-1")
+            self.send_header("Date", state.date)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = respond
+
+        def log_message(self, *args):
+            pass
+
+    service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{service.server_port}"
+    thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield state
+    service.shutdown()
+    service.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def cloud(double, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between repeated requests
+    return connect(double)
+
+
+def connect(double):
+    connection = openstack.connection.Connection(
+        auth_type="none",
+        compute_endpoint_override=f"{double.url}/compute/v2.1",
+        placement_endpoint_override=f"{double.url}/placement",
+    )
+    return NovaCloud(connection, lambda servers, hosts: None)
+
+
+def later(cloud, monkeypatch, seconds):
+    moment = time.monotonic() + seconds
+    monkeypatch.setattr(cloud, "now", lambda: moment)
+
+
+# ---- the connection
+
+
+@pytest.mark.parametrize(
+    ("newest", "used"), [("2.59", "compute 2.59"), ("2.96", "compute 2.96"), ("2.200", "compute 2.100")]
+)
+def test_microversion(double, newest, used):
+    double.newest = newest
+    connect(double).start(LIVE)
+    assert {version for method, _, _, version in double.log if method == "POST"} == {used}
+
+
+def test_nova_too_old(double):
+    double.newest = "2.58"
+    with pytest.raises(CallFailed, match=r"Nova offers microversion 2.58; 2.59 \(Queens\) or later is needed"):
+        connect(double)
+
+
+def test_nobody_there(double):
+    double.url = "http://127.0.0.1:9"
+    with pytest.raises(CallFailed, match="Nova"):
+        connect(double)
+
+
+# ---- requests that Nova refuses or does not answer
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            (400, {"badRequest": {"code": 400, "message": "Compute host h2 could not be found."}}),
+            "HTTP 400: Compute host h2 could",
+        ),
+        ((403, {"forbidden": {"code": 403, "message": "Policy doesn't allow it"}}), "HTTP 403: Policy"),
+        ((404, {"itemNotFound": {"code": 404, "message": "Instance a could not be found."}}), "HTTP 404: Instance a"),
+        (ERROR_409, "HTTP 409: Cannot do it"),
+        ((418, b"<html>teapot</html>"), "HTTP 418: <html>teapot"),
+        ((418, b"[]"), r"HTTP 418: \[\]"),
+    ],
+)
+def test_refused_migration(double, cloud, broken, message):
+    double.broken["POST /compute/v2.1/servers/a/action"] = broken
+    with pytest.raises(CallFailed, match=message):
+        cloud.start(LIVE)
+
+
+@pytest.mark.parametrize("broken", [(500, {"computeFault": {"message": "boom"}}), (503, b"busy"), (200, b"not json")])
+def test_no_answer_before_the_request(double, cloud, broken):
+    """The records cannot be read: nothing is asked for."""
+    double.broken["GET /compute/v2.1/os-migrations"] = broken
+    with pytest.raises(CallFailed, match="os-migrations"):
+        cloud.start(LIVE)
+    assert double.sent("POST", "/servers/a/action") == []
+    assert len(double.sent("GET", "/os-migrations")) == 3
+
+
+def test_a_short_fault_before_the_request_is_got_over(double, cloud):
+    double.broken["GET /compute/v2.1/os-migrations"] = [(503, b"busy"), (503, b"busy")]
+    cloud.start(LIVE)
+    assert len(double.sent("POST", "/servers/a/action")) == 1
+
+
+def test_lost_answer_of_a_request_that_was_carried_out(double, cloud):
+    double.broken["POST /compute/v2.1/servers/a/action"] = (502, b"bad gateway")
+    handle = cloud.start(LIVE)
+    double.record("completed")
+    assert cloud.poll(handle) == Outcome("SUCCEEDED", "migration 5 completed")
+    assert len(double.sent("POST", "/servers/a/action")) == 1
+
+
+def test_lost_answer_of_a_request_that_was_not(double, cloud, monkeypatch):
+    double.broken["POST /compute/v2.1/servers/a/action"] = (502, b"bad gateway")
+    handle = cloud.start(LIVE)
+    assert cloud.poll(handle) is None
+    later(cloud, monkeypatch, 20)
+    assert cloud.poll(handle).state == "FAILED"
+    assert "HTTP 502: bad gateway" in cloud.poll(handle).text
+
+
+# ---- live migrations
+
+
+def test_live_migration(double, cloud):
+    handle = cloud.start(LIVE)
+    assert double.sent("POST", "/servers/a/action") == [{"os-migrateLive": {"host": "h2", "block_migration": "auto"}}]
+    assert cloud.poll(handle) is None  # the record of the last time is not ours
+    double.server.update({"status": "MIGRATING", "OS-EXT-STS:task_state": "migrating"})
+    for status in ("accepted", "preparing", "running", "post-migrating"):
+        double.record(status)
+        assert cloud.poll(handle) == Progress(None, status)
+    double.record("running")
+    double.running = {"memory_processed_bytes": 256 << 20, "memory_total_bytes": 1 << 30}
+    assert cloud.poll(handle) == Progress(0.25, "256 of 1024 MiB of memory")
+    double.running = {"memory_processed_bytes": None, "memory_total_bytes": None}
+    assert cloud.poll(handle) == Progress(None, "running")
+    double.record("completed")
+    assert isinstance(cloud.poll(handle), Progress)  # the server is still busy
+    double.server.update({"status": "ACTIVE", "OS-EXT-STS:task_state": None})
+    assert cloud.poll(handle) == Outcome("SUCCEEDED", "migration 5 completed")
+    seen = len(double.log)
+    assert cloud.poll(handle) == Outcome("SUCCEEDED", "migration 5 completed")
+    assert len(double.log) == seen
+
+
+def test_waits_until_the_source_is_free_in_placement(double, cloud):
+    handle = cloud.start(LIVE)
+    double.record("completed")
+    double.allocations["m5"] = {"provider": {"resources": {"VCPU": 1}}}
+    assert cloud.poll(handle) == Progress(None, "completed, but Nova still holds room on the other host")
+    del double.allocations["m5"]
+    assert cloud.poll(handle).state == "SUCCEEDED"
+
+
+def test_does_not_wait_for_ever(double, cloud, monkeypatch):
+    handle = cloud.start(LIVE)
+    double.record("completed")
+    double.allocations["m5"] = {"provider": {"resources": {"VCPU": 1}}}
+    assert isinstance(cloud.poll(handle), Progress)
+    later(cloud, monkeypatch, 31)
+    assert cloud.poll(handle) == Outcome(
+        "SUCCEEDED", "migration 5 completed, but Nova still holds room on the other host after 30 s"
+    )
+
+
+@pytest.mark.parametrize("broken", [(403, b""), (500, b""), (200, b"not json")])
+def test_goes_on_without_placement(double, cloud, monkeypatch, broken):
+    double.broken["GET /placement/allocations/m5"] = broken
+    handle = cloud.start(LIVE)
+    double.record("completed")
+    assert "cannot be seen whether Nova is done" in cloud.poll(handle).text
+    later(cloud, monkeypatch, 31)
+    assert cloud.poll(handle).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("status", "events", "fault", "why"),
+    [
+        ("error", [{"result": "Error", "details": "No valid host was found."}], None, "No valid host was found."),
+        ("failed", [{"result": "Success", "details": None}], {"message": "it broke"}, "it broke"),
+        ("failed", [{"result": "Error"}], None, "Error"),
+        ("failed", [], None, "Nova tells no reason, the log of nova-compute on h1 may"),
+    ],
+)
+def test_failed_migration(double, cloud, status, events, fault, why):
+    handle = cloud.start(LIVE)
+    double.record(status)
+    double.events, double.server["fault"] = events, fault
+    assert cloud.poll(handle) == Outcome("FAILED", f"migration 5 {status}: {why}")
+
+
+def test_cancelled_migration(double, cloud):
+    handle = cloud.start(LIVE)
+    double.record("cancelled")
+    assert cloud.poll(handle) == Outcome("FAILED", "migration 5 cancelled")
+
+
+def test_failed_without_a_record(double, cloud, monkeypatch):
+    handle = cloud.start(LIVE)
+    later(cloud, monkeypatch, 16)
+    assert cloud.poll(handle) == Progress(None, "accepted by Nova, not begun yet")
+    double.events = [{"result": "Error", "details": "conductor is away"}]
+    assert cloud.poll(handle) == Outcome("FAILED", "conductor is away")
+
+
+@pytest.mark.parametrize("with_record", [True, False])
+def test_server_deleted(double, cloud, monkeypatch, with_record):
+    handle = cloud.start(LIVE)
+    double.server = None
+    if with_record:
+        double.record("running")
+    else:
+        later(cloud, monkeypatch, 16)
+    assert cloud.poll(handle).state == "FAILED"
+    assert "was deleted" in cloud.poll(handle).text
+
+
+def test_an_answer_that_fails_is_no_news(double, cloud):
+    handle = cloud.start(LIVE)
+    double.record("completed")
+    double.broken["GET /compute/v2.1/os-migrations"] = [(500, {"computeFault": {"message": "database"}}), (401, b"")]
+    for message in ("HTTP 500: database", "HTTP 401"):
+        news = cloud.poll(handle)
+        assert isinstance(news, Progress)
+        assert message in news.text
+    assert cloud.poll(handle).state == "SUCCEEDED"
+
+
+# ---- cold migrations
+
+
+def test_cold_migration_is_confirmed_once_it_can_be(double, cloud):
+    handle = cloud.start(COLD)
+    assert double.sent("POST", "/servers/a/action") == [{"migrate": {"host": "h2"}}]
+    double.server.update({"status": "RESIZE", "OS-EXT-STS:task_state": "resize_migrating"})
+    for status in ("pre-migrating", "migrating", "post-migrating", "finished"):
+        double.record(status, "migration")
+        assert cloud.poll(handle) == Progress(None, status)
+    double.server.update({"status": "VERIFY_RESIZE", "OS-EXT-STS:task_state": None})
+    assert cloud.poll(handle) == Progress(None, "confirming")
+    assert double.sent("POST", "/servers/a/action")[1:] == [{"confirmResize": None}]
+    double.record("confirming", "migration")
+    assert cloud.poll(handle) == Progress(None, "confirming")
+    double.record("confirmed", "migration")
+    assert isinstance(cloud.poll(handle), Progress)  # VERIFY_RESIZE is no state to end in
+    double.server["status"] = "SHUTOFF"
+    assert cloud.poll(handle) == Outcome("SUCCEEDED", "migration 5 confirmed")
+    assert len(double.sent("POST", "/servers/a/action")) == 2
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"),
+    [(ERROR_409, "confirming"), ((403, {"forbidden": {"message": "no"}}), "cannot be confirmed: HTTP 403: no")],
+)
+def test_confirm_refused(double, cloud, broken, text):
+    handle = cloud.start(COLD)
+    double.record("finished", "migration")
+    double.server["status"] = "VERIFY_RESIZE"
+    double.broken["POST /compute/v2.1/servers/a/action"] = broken
+    assert cloud.poll(handle) == Progress(None, text)
+
+
+@pytest.mark.parametrize("status", ["error", "reverted"])
+def test_cold_migration_that_comes_to_nothing(double, cloud, status):
+    handle = cloud.start(COLD)
+    double.record(status, "migration")
+    assert cloud.poll(handle).state == "FAILED"
+
+
+def test_another_kind_of_migration_is_not_ours(double, cloud):
+    handle = cloud.start(LIVE)
+    double.record("confirmed", "migration")
+    assert cloud.poll(handle) is None
+
+
+# ---- the scheduler's memory of anti-affinity groups
+
+
+def group_of(*members, most=1):
+    group = ServerGroup(
+        id="g", name="apart", policy="anti-affinity", members=members, rules={"max_server_per_host": most}
+    )
+    return replace(
+        cluster([host("h1"), host("h2")], [server("a", "h1"), server("b", "h1"), server("c", "h2")]), groups=(group,)
+    )
+
+
+def departure(name, at):
+    return {"id": 1, "instance_uuid": name, "updated_at": f"2026-03-01T{at}.000000"}
+
+
+@pytest.mark.parametrize(
+    ("seen", "left", "seconds"),
+    [
+        (group_of("a", "b"), [], None),
+        (group_of("a", "b"), [departure("b", "11:59:30")], 95),
+        (group_of("a", "b"), [departure("b", "11:57:00")], None),  # long enough ago
+        (group_of("a"), [departure("b", "11:59:30")], None),  # of no group with a
+        (group_of("b"), [departure("b", "11:59:30")], None),  # a is in no group
+        (group_of("a", "b", most=2), [departure("b", "11:59:30")], None),  # room for both
+        (group_of("a", "b", "d", most=2), [departure("b", "11:59:30"), departure("d", "11:59:00")], 65),
+        (group_of("a", "b", "d"), [departure("b", "11:59:30"), departure("d", "11:59:00")], 95),
+        (group_of("a", "b", "c", most=2), [departure("b", "11:59:30")], 95),  # c is there
+        (group_of("a", "b", "c", most=2), [departure("c", "11:59:30")], None),  # c came back
+        (
+            replace(group_of("a", "b"), groups=(replace(group_of("a", "b").groups[0], policy="affinity"),)),
+            [departure("b", "11:59:30")],
+            None,
+        ),
+    ],
+)
+def test_hold(double, cloud, seen, left, seconds):
+    double.left["h2"] = left
+    held = cloud.hold(LIVE, seen)
+    assert (held and held.seconds) == seconds
+    if held:
+        assert held.text == "Nova's scheduler may still count a member of anti-affinity group apart on h2"
+        assert double.asked["status"] == ["completed"]
+        assert double.asked["migration_type"] == ["live-migration"]
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [((403, {"forbidden": {"message": "no"}}), None), ((500, b"x"), 10.0)])
+def test_hold_without_an_answer(double, cloud, answer, seconds):
+    double.broken["GET /compute/v2.1/os-migrations"] = answer
+    held = cloud.hold(LIVE, group_of("a", "b"))
+    assert (held and held.seconds) == seconds
+
+
+def test_services_are_never_held(cloud):
+    assert cloud.hold(switch("h1", "enabled"), group_of("a", "b")) is None
+
+
+# ---- abort
+
+
+def test_abort(double, cloud):
+    handle = cloud.start(LIVE)
+    assert cloud.cancel(handle) == "Nova has no record of it to abort"
+    double.record("running")
+    cloud.poll(handle)
+    assert cloud.cancel(handle) == "Nova was asked to abort it"
+    double.broken["DELETE /compute/v2.1/servers/a/migrations/5"] = ERROR_409
+    assert cloud.cancel(handle) == "Nova did not abort it: HTTP 409: Cannot do it in task_state migrating"
+
+
+def test_abort_cold(double, cloud):
+    handle = cloud.start(COLD)
+    double.record("migrating", "migration")
+    cloud.poll(handle)
+    assert cloud.cancel(handle) == "Nova cannot abort a cold migration"
+
+
+# ---- services
+
+
+def test_disable_and_enable(double, cloud):
+    assert cloud.poll(cloud.start(switch("h1", "disabled"))) == Outcome("SUCCEEDED", "nova-compute on h1 is disabled")
+    assert cloud.poll(cloud.start(switch("h1", "enabled"))) == Outcome("SUCCEEDED", "nova-compute on h1 is enabled")
+    assert double.sent("PUT", "/os-services/svc") == [
+        {"status": "disabled", "disabled_reason": "test"},
+        {"status": "enabled"},
+    ]
+
+
+def test_service_request_is_repeated(double, cloud):
+    double.broken["PUT /compute/v2.1/os-services/svc"] = [(503, b"busy"), (504, b"slow")]
+    assert cloud.poll(cloud.start(switch("h1", "disabled"))).state == "SUCCEEDED"
+    assert len(double.sent("PUT", "/os-services/svc")) == 3
+
+
+def test_service_that_stays_as_it_is(double, cloud):
+    double.broken["PUT /compute/v2.1/os-services/svc"] = (200, {"service": {"status": "enabled"}})
+    assert cloud.poll(cloud.start(switch("h1", "disabled"))) == Outcome(
+        "FAILED", "Nova says that nova-compute on h1 is enabled"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "message"),
+    [
+        ("h7", {}, "Nova has 0 nova-compute services on h7, 1 is expected"),
+        ("h1", {"PUT /compute/v2.1/os-services/svc": (403, {"forbidden": {"message": "no"}})}, "HTTP 403: no"),
+        ("h1", {"PUT /compute/v2.1/os-services/svc": (500, b"x")}, "HTTP 500"),
+        ("h1", {"GET /compute/v2.1/os-services": (500, b"x")}, "HTTP 500"),
+    ],
+)
+def test_service_refused(double, cloud, name, broken, message):
+    double.broken.update(broken)
+    with pytest.raises(CallFailed, match=message):
+        cloud.start(switch(name, "disabled"))

@@ -1,0 +1,248 @@
+"""solve(): compared with trying every placement of a tiny cluster, and at the edges."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.cluster import Cluster
+from optimizer.constraints.available import Available
+from optimizer.constraints.base import Violation
+from optimizer.constraints.load_limit import LoadLimit
+from optimizer.errors import PlacewrightError
+from optimizer.load import LoadMissing
+from optimizer.objectives.elsewhere import Elsewhere
+from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.spread import Spread
+from optimizer.placement import Placement, placement_of
+from optimizer.problem import Level, Problem, Term, better
+from optimizer.result import Result, Status
+from optimizer.solvers import portfolio
+from optimizer.solvers.bounds import level_bound
+from optimizer.solvers.cp_sat import Scope, solve_cp_sat
+from optimizer.solvers.portfolio import IllegalResult, solve
+from optimizer.solvers.stop import MaxRuntime
+from optimizer.solvers.terms import compile_problem
+from policy_sources import nova
+from tests.support.clusters import clusters, make_cluster, make_group, make_host, make_server
+
+LEVELS: tuple[tuple[Level, ...], ...] = (
+    ((Term(HostsInUse()),), (Term(MoveCost()),)),
+    ((Term(HostsInUse()), Term(MoveCost(), 0.3)), (Term(Spread("memory")),)),
+    ((Term(Spread("cpu"), 0.4), Term(Spread("memory"), 1.6), Term(MoveCost(), 0.01)),),
+    ((Term(Spread("cpu", 0.05)),), (Term(MoveCost()),)),
+    ((Term(Remaining("h0")),), (Term(Elsewhere("h0", "h1")), Term(MoveCost(), 0.001)), (Term(Spread("cpu")),)),
+    ((Term(MoveCost()),), (Term(HostsInUse()),)),
+)
+
+
+def problem_of(data: st.DataObject, cluster: Cluster) -> Problem:
+    rules = nova.constraints(cluster)
+    if data.draw(st.booleans()):
+        rules.append(LoadLimit("cpu", 60))
+    if data.draw(st.booleans()):
+        rules.append(Available(frozenset({"h0"})))
+    return Problem(cluster, tuple(rules), data.draw(st.sampled_from(LEVELS)), max_moves=data.draw(st.sampled_from((None, None, 0, 1, 2))))
+
+
+def legal_placements(problem: Problem) -> Iterator[Placement]:
+    cluster = problem.cluster
+    for hosts in itertools.product([host.name for host in cluster.hosts], repeat=len(cluster.servers)):
+        placement = dict(zip([server.id for server in cluster.servers], hosts, strict=True))
+        if not problem.breaches(placement):
+            yield placement
+
+
+def best_values(problem: Problem, tolerance: float) -> tuple[float, ...]:
+    """The best values in the order of the levels; ``tolerance`` is by how much a level may miss its best value for those after."""
+    left = [problem.values(placement) for placement in legal_placements(problem)]
+    for level in range(len(problem.levels)):
+        least = min(values[level] for values in left)
+        left = [values for values in left if values[level] <= least + tolerance]
+    return min(left)
+
+
+@given(st.data())
+def test_the_best_of_all_legal_placements_is_found_and_proven(data: st.DataObject) -> None:
+    problem = problem_of(data, data.draw(clusters(max_hosts=3, max_servers=4, mixed=False, min_servers=0)))
+    result = solve(problem, MaxRuntime(60), seed=data.draw(st.integers(0, 3)))
+    assert result.status is Status.OPTIMAL
+    assert not problem.breaches(result.placement)
+    assert result.values == problem.values(result.placement)
+    assert result.values == pytest.approx(best_values(problem, 1e-9), abs=1e-6)
+    for level in result.levels:
+        assert level.bound == pytest.approx(level.value, abs=1e-6)
+        assert level.bound <= level.value
+
+
+@given(st.data())
+def test_on_hosts_of_several_sizes_it_is_the_best_to_a_thousandth(data: st.DataObject) -> None:
+    problem = problem_of(data, data.draw(clusters(max_hosts=3, max_servers=4)))
+    result = solve(problem, MaxRuntime(60))
+    assert result.status is Status.OPTIMAL
+    assert not problem.breaches(result.placement)
+    best = best_values(problem, 1e-9)
+    assert result.values[0] == pytest.approx(best[0], rel=2e-3, abs=1e-5)
+    assert not better(problem.values(placement_of(problem.cluster)), result.values)
+
+
+@given(st.data())
+def test_no_legal_placement_is_below_the_bound(data: st.DataObject) -> None:
+    problem = problem_of(data, data.draw(clusters(max_hosts=3, max_servers=4)))
+    compiled = compile_problem(problem)
+    values = [problem.values(placement) for placement in legal_placements(problem)]
+    for level in (*problem.levels, (Term(HostsInUse(), 2.0), Term(Remaining("h1"), 0.5))):
+        least = min(Problem(problem.cluster, (), (level,)).values(placement)[0] for placement in legal_placements(problem))
+        assert level_bound(compiled, level) <= least + 1e-9
+    assert values
+
+
+@pytest.mark.parametrize(("fields", "expected"), [
+    # Three servers of 4 VCPU need two hosts of 8, wherever they are.
+    ({}, 2 / 3), ({"ratio": 2.0}, 1 / 3), ({"held": {"VCPU": 1}}, 1.0), ({"held": {"VCPU": 0}}, 2 / 3),
+])
+def test_the_bound_on_hosts_in_use_sees_the_room(fields: dict[str, Any], expected: float) -> None:
+    cluster = make_cluster([make_host(f"h{n}", **fields) for n in range(3)], [make_server(f"s{n}", f"h{n}", vcpus=4) for n in range(3)])
+    level = (Term(HostsInUse()),)
+    assert level_bound(compile_problem(Problem(cluster, tuple(nova.constraints(cluster)), (level,))), level) == pytest.approx(expected)
+
+
+def medium() -> Problem:
+    """20 hosts, 120 servers, three of four on the first five hosts."""
+    hosts = [make_host(f"h{n}", vcpus=16, ratio=2.0, memory_mb=65536, disk_gb=1000) for n in range(20)]
+    servers = [make_server(f"s{n}", f"h{n % 5 if n % 4 else n % 20}", cpu_cores=(n % 7) / 4, used_mb=100 * (n % 9), locked=n % 13 == 0)
+               for n in range(120)]
+    groups = (make_group("anti-affinity", "s1", "s2", "s3"), make_group("affinity", "s5", "s9", name="two"),
+              make_group("soft-anti-affinity", *[f"s{n}" for n in range(20, 40)], name="three"))
+    cluster = make_cluster(hosts, servers, groups=groups)
+    return Problem(cluster, tuple(nova.constraints(cluster)), ((Term(Spread("cpu")), Term(MoveCost(), 0.01)),), max_moves=30)
+
+
+def test_a_large_problem_is_improved_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portfolio, "EXACT_UP_TO", 0)
+    problem = medium()
+    result = solve(problem, MaxRuntime(2), seed=2)
+    assert result.status is Status.FEASIBLE
+    assert not problem.breaches(result.placement)
+    assert result.values[0] < problem.values(placement_of(problem.cluster))[0] / 10
+    for step, following in itertools.pairwise(result.trace):
+        assert better(following.values, step.values)
+        assert following.seconds >= step.seconds
+    assert result.trace[0].solver == "present"
+    assert result.trace[-1].values == result.values
+    assert result.levels[0].bound is not None
+    assert result.levels[0].bound <= result.values[0]
+
+
+def terabytes(hosts: int, servers: int, used_mb: int) -> Cluster:
+    """Hosts of 1 and 2 TB, and servers that are all on the first two of them."""
+    return make_cluster([make_host(f"h{n}", vcpus=256, memory_mb=1_000_000 * (1 + n % 2), disk_gb=10**5) for n in range(hosts)],
+                        [make_server(f"s{n}", f"h{n % 2}", cpu_cores=40, used_mb=used_mb) for n in range(servers)])
+
+
+@pytest.mark.parametrize("weight", [0.04, 0.3, 0.75, 1.0])
+def test_weights_count_with_terabytes_too(weight: float) -> None:
+    cluster = terabytes(4, 5, 600_000)
+    problem = Problem(cluster, (), ((Term(Spread("memory"), weight), Term(Spread("cpu"), 1 - weight), Term(MoveCost(), 0.001)),))
+    result = solve(problem, MaxRuntime(60))
+    assert result.status is Status.OPTIMAL
+    assert result.values == pytest.approx(best_values(problem, 1e-9), rel=2e-3)
+    assert result.levels[0].bound == pytest.approx(result.values[0], rel=5e-3)
+
+
+def test_a_model_of_many_terabytes_is_valid() -> None:
+    cluster = terabytes(60, 60, 100_000)
+    problem = Problem(cluster, (), ((Term(Spread("memory")),), (Term(Spread("memory"), 0.5), Term(MoveCost(), 0.1))))
+    compiled = compile_problem(problem)
+    stop = MaxRuntime(4)
+    stop.started()
+    everything = Scope(servers=compiled.arrays.movable, hosts=np.ones(60, dtype=np.bool_))
+    answer = solve_cp_sat(compiled, compiled.arrays.start, everything, stop, seed=0, threads=1)
+    assert answer.bounds[0] is not None
+
+
+def test_a_seed_gives_the_same_result_again() -> None:
+    cluster = medium().cluster
+    part = make_cluster(cluster.hosts[:5], [server for server in cluster.servers if server.host in ("h0", "h1", "h2", "h3", "h4")][:14])
+    problem = Problem(part, tuple(nova.constraints(part)), ((Term(Spread("cpu")),), (Term(MoveCost()),)), max_moves=4)
+    first, second = (solve(problem, MaxRuntime(60), seed=5) for _ in range(2))
+    assert first.placement == second.placement
+    assert first.levels == second.levels
+    assert first.status is Status.OPTIMAL
+
+
+def result_of(cluster: Cluster, *levels: Level) -> Result:
+    return solve(Problem(cluster, tuple(nova.constraints(cluster)), levels), MaxRuntime(10))
+
+
+ALL_TERMS = (Term(HostsInUse()), Term(MoveCost()), Term(Spread("cpu")), Term(Spread("memory")))
+
+
+@pytest.mark.parametrize("cluster", [
+    make_cluster([]),
+    make_cluster([make_host("h0"), make_host("h1")]),
+    make_cluster([make_host("h0")], [make_server("s0", "h0", cpu_cores=1)]),
+    make_cluster([make_host("h0"), make_host("h1")], [make_server("s0", "h0", cpu_cores=1, locked=True)]),
+    make_cluster([make_host("h0"), make_host("h1", status="disabled")], [make_server("s0", "h0", cpu_cores=1)]),
+    make_cluster([make_host("h0", state="down"), make_host("h1", state="down")], [make_server("s0", "h0", cpu_cores=1)]),
+], ids=["no hosts", "no servers", "one host", "all stuck", "nowhere to go", "no host up"])
+def test_where_nothing_can_move_the_present_is_optimal(cluster: Cluster) -> None:
+    for levels in ((), (ALL_TERMS,), tuple((term,) for term in ALL_TERMS)):
+        result = result_of(cluster, *levels)
+        assert result.status is Status.OPTIMAL
+        assert result.placement == placement_of(cluster)
+        assert all(level.bound == pytest.approx(level.value) for level in result.levels)
+        assert [step.solver for step in result.trace] == ["present"]
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """A rule and an objective in one that no solver knows."""
+
+    name: ClassVar[str] = "unheard"
+
+    def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
+        return iter(())
+
+    def value(self, cluster: Cluster, placement: Placement) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(("rules", "objective", "message"), [
+    ((Unheard(),), MoveCost(), "constraint unheard has no solver encoding; there are encodings for affinity, anti_affinity, available,"),
+    ((), Unheard(), "objective unheard has no solver encoding; there are encodings for elsewhere, hosts_in_use, move_cost, remaining,"),
+])
+def test_unknown_kinds_are_refused(rules: tuple[Any, ...], objective: Any, message: str) -> None:
+    cluster = make_cluster([make_host("h0")], [make_server("s0", "h0")])
+    with pytest.raises(PlacewrightError, match=message):
+        solve(Problem(cluster, rules, ((Term(objective),),)), MaxRuntime(1))
+
+
+def test_load_that_was_never_read_is_an_error() -> None:
+    with pytest.raises(LoadMissing, match="server s0"):
+        result_of(make_cluster([make_host("h0"), make_host("h1")], [make_server("s0", "h0")]), (Term(Spread("cpu")),))
+
+
+def test_an_illegal_answer_of_a_solver_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = make_cluster([make_host("h0"), make_host("h1", status="disabled")], [make_server("s0", "h0")])
+    problem = Problem(cluster, (Available(),), ((Term(Remaining("h0")),),))
+    search = portfolio._Search(compile_problem(problem), 0.0)
+    with pytest.raises(IllegalResult, match="fake: 1 breaches, first available: h1 is disabled and up; s0 cannot go there"):
+        search.offer("fake", np.array([1], dtype=np.int32))
+    assert search.where.tolist() == [0]
+
+
+def test_names_of_values_in_a_trace() -> None:
+    cluster = make_cluster([make_host("h0"), make_host("h1")], [make_server("s0", "h0"), make_server("s1", "h1")])
+    result = result_of(cluster, (Term(HostsInUse()),), (Term(MoveCost()),))
+    moved: Mapping[str, str] = result.placement
+    assert len(set(moved.values())) == 1
+    assert result.values == pytest.approx((0.5, 0.5))
+    assert [level.gap for level in result.levels] == [0.0, 0.0]
