@@ -15,13 +15,17 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	touch $@
 
 demo: install
-	mkdir -p $(DEMO)
-	$(BIN)/placewright audit run vm_workload_consolidation --snapshot $(SNAPSHOT) \
+	@mkdir -p $(DEMO)
+	@echo; echo "1. Audit of 279 hosts and 2,089 servers (benchmarks/data/vmr2l/README.md): which hosts can be emptied?"; echo
+	@$(BIN)/placewright audit run vm_workload_consolidation --snapshot $(SNAPSHOT) \
 	  --param missing_load=flavor --param max_cpu_percent=100 --param aggressiveness=4 \
-	  --time-limit 15 --seed 1 --out $(DEMO)/plan.json --fit-width | head -n 20
-	$(BIN)/placewright plan apply $(DEMO)/plan.json --simulate $(SNAPSHOT) --yes --seed 1 --pace 0.01 \
+	  --time-limit 15 --seed 1 --out $(DEMO)/plan.json -f csv > $(DEMO)/plan.csv
+	@echo; echo "2. The first moves, and why:"; echo
+	@$(BIN)/placewright plan show $(DEMO)/plan.json -c Step -c What -c From -c To -c GB -c Reason --max-width 130 2>/dev/null | head -n 12
+	@echo; echo "3. The plan is carried out in the simulator, 100 times as fast as real:"; echo
+	@$(BIN)/placewright plan apply $(DEMO)/plan.json --simulate $(SNAPSHOT) --yes --seed 1 --pace 0.01 \
 	  --page $(DEMO)/index.html -f csv > $(DEMO)/actions.csv
-	@echo "The page: $(DEMO)/index.html"
+	@echo; echo "Look at $(DEMO)/index.html; every action is in $(DEMO)/plan.csv and actions.csv, the plan in plan.json."
 
 test: install
 	$(BIN)/ruff check .

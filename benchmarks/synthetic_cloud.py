@@ -58,7 +58,7 @@ class Transfer:
     uuid: str
     server: str
     source: str
-    destination: str
+    destination: str | None
     kind: str
     status: str
     resources: Mapping[str, int]

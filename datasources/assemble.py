@@ -42,7 +42,8 @@ class Picture:
     """The parts of a cluster that follow from Facts.
 
     ``odd`` names servers whose allocations do not fit where Nova says they are, with the hosts concerned:
-    seen for an instant while something moves, or for good where an allocation is broken.
+    seen for an instant while something moves, or for good where an allocation is broken. ``misfits`` are those
+    of them that hold nothing where they are, or something where they are not.
     """
 
     hosts: tuple[Host, ...]
@@ -54,6 +55,21 @@ class Picture:
     migrations: tuple[Migration, ...]
     notes: tuple[str, ...]
     odd: Mapping[str, frozenset[str]]
+    misfits: frozenset[str]
+
+
+def unsettled(before: Facts, seen_before: Picture, now: Facts, seen_now: Picture) -> list[str]:
+    """The odd servers that were not exactly as odd one pass ago.
+
+    Their hosts are read again in each pass; what then shows the same is no race but the state of the cloud.
+    """
+    return sorted(
+        server
+        for server, hosts in seen_now.odd.items()
+        if seen_before.odd.get(server) != hosts
+        or before.servers.get(server) != now.servers.get(server)
+        or before.migrations.get(server) != now.migrations.get(server)
+    )
 
 
 def compute_hosts(hypervisors: Mapping[str, Hypervisor]) -> tuple[dict[str, Hypervisor], tuple[str, ...]]:
@@ -104,9 +120,7 @@ def assemble(
         for seen in placed
     )
     known = {server.id for server in servers}
-    groups = (
-        replace(one, members=tuple(member for member in one.members if member in known)) for one in facts.groups
-    )
+    groups = (replace(one, members=tuple(member for member in one.members if member in known)) for one in facts.groups)
     return Picture(
         hosts=hosts,
         servers=servers,
@@ -117,6 +131,7 @@ def assemble(
         migrations=tuple(shares.migrations),
         notes=(*notes, *more_notes, *shares.notes),
         odd=shares.odd,
+        misfits=frozenset(shares.bare | shares.elsewhere),
     )
 
 
@@ -173,8 +188,8 @@ class _Shares:
         self.notes: list[str] = []
         self.odd: dict[str, frozenset[str]] = {}
         self._host_of_root = {hypervisor.id: name for name, hypervisor in computes.items()}
-        self._bare: set[str] = set()
-        self._elsewhere: set[str] = set()
+        self.bare: set[str] = set()
+        self.elsewhere: set[str] = set()
         self._parts: dict[str, dict[str, Amounts]] = defaultdict(dict)
         self._collect(facts)
         leftovers = []
@@ -250,23 +265,23 @@ class _Shares:
         # A resize being reverted may hold nothing where the server still is; its migration record says so.
         bare = own is None and record is None
         if mine:
-            self._elsewhere.add(server.id)
+            self.elsewhere.add(server.id)
         # The states of migrations are read one by one: a record that advances meanwhile may have been missed.
-        unexplained = record is None and (server.task_state or "").startswith(_UNDER_WAY)
-        if bare or mine or unexplained:
+        under_way = server.status == "VERIFY_RESIZE" or (server.task_state or "").startswith(_UNDER_WAY)
+        if bare or mine or (under_way and record is None):
             self.odd[server.id] = places
         if bare:
             text = "holds nothing in Placement on its host; `nova-manage placement heal_allocations` mends that"
             self.obstacles[server.id].append(Obstacle(kind="allocation", text=text))
-            self._bare.add(server.id)
+            self.bare.add(server.id)
 
     def _tell(self) -> None:
-        bare = sorted(self._bare)
+        bare = sorted(self.bare)
         if bare:
             self.notes.append(
                 f"{len(bare)} server(s) hold nothing in Placement on their host and stay where they are: {_some(bare)}."
             )
-        double = sorted(self._elsewhere)
+        double = sorted(self.elsewhere)
         if double:
             self.notes.append(
                 f"{len(double)} server(s) also hold resources on a host they are not on, and no migration explains it: "

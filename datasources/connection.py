@@ -46,7 +46,7 @@ def connect(cloud: str | None = None) -> Connection:
         if region.config.get(key) is None:
             region.config[key] = value
     url = region.config.get("auth", {}).get("auth_url", "no address")
-    with plain_errors("keystone", url):
+    with plain_errors("keystone", url, _who(region.config.get("auth", {}))):
         connection = openstack.connection.Connection(config=region)
         session = connection.session
         for scheme in ("http://", "https://"):
@@ -98,16 +98,22 @@ class _Skipped(logging.Handler):
         self.texts.append(" ".join(record.getMessage().split()))
 
 
+def _who(auth: Mapping[str, Any]) -> str:
+    """Whose credentials these are, in words and without the secret."""
+    user, project = auth.get("username") or auth.get("user_id"), auth.get("project_name") or auth.get("project_id")
+    return f" of user {user!r} in project {project!r}" if user or project else ""
+
+
 @contextmanager
-def plain_errors(service: str, url: str) -> Iterator[None]:
-    """Turn what keystoneauth raises inside the block into errors an operator can act on."""
+def plain_errors(service: str, url: str, who: str = "") -> Iterator[None]:
+    """Turn what keystoneauth raises inside the block into errors an operator can act on; ``who`` tells whose credentials."""
     try:
         yield
     except CloudError:
         raise
     except keystone.Unauthorized as error:
         raise AccessDenied(
-            f"Keystone refused the credentials for {url} (HTTP 401): user, password, project or domain is wrong."
+            f"Keystone refused the credentials{who} at {url} (HTTP 401): user, password, project or domain is wrong."
         ) from error
     except keystone.Forbidden as error:
         raise AccessDenied(

@@ -70,7 +70,7 @@ def attach_load(
         gnocchi = service(connection, "metric", "gnocchi", least=(0, 0), newest=(0, 0))
     except ServiceMissing as error:
         raise ServiceMissing(
-            f"{error} Without Gnocchi a load can be assumed: each server's flavor share, or idle."
+            f"{error} Without Gnocchi, set missing_load to flavor or idle."
         ) from error
     ask = _Question(gnocchi, settings, datetime.fromisoformat(cluster.taken_at), window_s, granularity_s)
     cpu = {
@@ -123,9 +123,7 @@ class _Question:
             if error.status == 404 and "does not exist" in str(error):
                 return {}  # no resource has such a metric: every server is without measures
             raise self._explained(error, metric, aggregation) from error
-        return {
-            server: found.get(metric, {}).get(aggregation, []) for server, found in answer.body["measures"].items()
-        }
+        return {server: found.get(metric, {}).get(aggregation, []) for server, found in answer.body["measures"].items()}
 
     def _explained(self, error: UnexpectedAnswer, metric: str, aggregation: str) -> LoadError | UnexpectedAnswer:
         text = str(error)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from openstack.connection import Connection
 
-from datasources.assemble import Facts, Picture, assemble, compute_hosts
+from datasources.assemble import Facts, Picture, assemble, compute_hosts, unsettled
 from datasources.connection import Service, cloud_name
 from datasources.errors import InconsistentCloud, UnexpectedAnswer
 from datasources.nova import (
@@ -39,6 +39,8 @@ from optimizer.cluster import Cluster
 
 CONCURRENCY = 16
 ATTEMPTS = 8
+BUSY = 3
+"""After so many passes it is enough that everything fits, though each pass brings something new."""
 MARGIN_S = 5.0
 """Nova's clock has a resolution of a second, and its services do not share one: ask for a little more."""
 
@@ -53,7 +55,7 @@ def read_cluster(connection: Connection, *, concurrency: int = CONCURRENCY, atte
     """Read every host and server of a cloud.
 
     ``concurrency`` requests are under way at once; ``attempts`` is how many passes the cloud has to stand
-    still for one. Raises InconsistentCloud when it does not, with examples, and the other errors of
+    still in. Raises InconsistentCloud when it does not, with examples, and the other errors of
     datasources.errors.
     """
     nova, placement = nova_service(connection), placement_service(connection)
@@ -64,17 +66,17 @@ def read_cluster(connection: Connection, *, concurrency: int = CONCURRENCY, atte
             facts = reading.first()
             started = _clock(facts, nova) - MARGIN_S
             picture = assemble(facts, zones_are_pins=zones_are_pins)
-            for _ in range(attempts):
+            for number in range(1, attempts + 1):
                 later = reading.again(facts, started, picture.odd)
-                settled = later == facts
                 seen = assemble(later, zones_are_pins=zones_are_pins)
-                # What is still odd after it was read again and nothing moved is no race: the cloud is like that.
-                settled = settled and seen.odd == picture.odd
+                doubtful = unsettled(facts, picture, later, seen)
+                quiet = later == facts
                 facts, picture = later, seen
-                if settled:
+                # A cloud too busy to be quiet for one pass is consistent enough when everything fits.
+                if not doubtful and (quiet or number >= BUSY):
                     break
             else:
-                _refuse(picture, facts, attempts)
+                _refuse(doubtful, picture, facts, attempts)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -94,18 +96,18 @@ def read_cluster(connection: Connection, *, concurrency: int = CONCURRENCY, atte
     return cluster if nova.speaks(IMAGES_EMBEDDED) else _with_images(cluster, connection)
 
 
-def _refuse(picture: Picture, facts: Facts, attempts: int) -> None:
-    """Raise when the last pass left servers that do not fit; a busy cloud where all fit is consistent enough."""
-    # What a server deleted just now still holds is counted as held, and does not last.
-    odd = {server: hosts for server, hosts in picture.odd.items() if not facts.servers[server].deleted}
-    if odd:
+def _refuse(doubtful: list[str], picture: Picture, facts: Facts, attempts: int) -> None:
+    """Raise when the last pass left servers that do not fit."""
+    # Not those that are just beginning to move or being deleted: what they hold is counted where it is.
+    alive = [facts.servers[server] for server in doubtful if server in picture.misfits]
+    if alive:
         examples = "; ".join(
-            f"{facts.servers[server].server.name} ({server}) on {facts.servers[server].host}, "
-            f"allocations on {', '.join(sorted(hosts))}"
-            for server, hosts in sorted(odd.items())[:_EXAMPLES]
+            f"{one.server.name} ({one.server.id}) on {one.host}, "
+            f"allocations on {', '.join(sorted(picture.odd[one.server.id]))}"
+            for one in alive[:_EXAMPLES]
         )
         raise InconsistentCloud(
-            f"{len(odd)} server(s) kept moving or changing during {attempts} passes, so Nova and Placement "
+            f"{len(alive)} server(s) kept moving or changing during {attempts} passes, so Nova and Placement "
             f"do not agree where they are: {examples}. Please try again when less is going on."
         )
 

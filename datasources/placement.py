@@ -86,9 +86,7 @@ def read_holdings(placement: Service, provider: str) -> Holdings | None:
                     )
                     for name, row in inventories["inventories"].items()
                 },
-                allocations={
-                    consumer: dict(row["resources"]) for consumer, row in allocations["allocations"].items()
-                },
+                allocations={consumer: dict(row["resources"]) for consumer, row in allocations["allocations"].items()},
                 traits=tuple(sorted(traits["traits"])),
                 generation=generations.pop(),
             )

@@ -59,8 +59,12 @@ def _without_idle_stops(steps: list[Step], waiting: list[int]) -> tuple[Step, ..
 
     Every arrival fits while counting as gone only what its parents moved away; so it also fits when the stop never happens.
     """
-    needed = {parent for step in steps for parent in step.parents}
-    kept = [number for number, step in enumerate(steps) if step.server not in waiting or number in needed]
+    needed: set[int] = set()
+    kept: list[int] = []
+    for number in reversed(range(len(steps))):
+        if steps[number].server not in waiting or number in needed:
+            needed.update(steps[number].parents)
+            kept.insert(0, number)
     position = {number: place for place, number in enumerate(kept)}
     return tuple(Step(steps[n].server, steps[n].source, steps[n].destination, tuple(position[p] for p in steps[n].parents)) for n in kept)
 
@@ -98,17 +102,24 @@ class _Work:
         self.last_step[server] = number
 
     def stop_over(self, waiting: list[int]) -> bool:
-        """Send one waiting server to a third host so that others get room; False when none can go anywhere."""
-        for server in waiting:
-            if server in self.stopped or server in self.tied:
-                continue
-            hosts = np.flatnonzero(self.arrays.allowed(server))
-            for host in sorted(hosts.tolist(), key=lambda h: int(self.packed.busy[h])):
+        """Send one waiting server to a third host so that others get room; False when none can go anywhere.
+
+        First choice is a server whose leaving alone lets another one in, and a third host that nobody waits for.
+        """
+        wanted = {int(self.target[s]) for s in waiting}
+        able = [s for s in waiting if s not in self.stopped and s not in self.tied and int(self.where[s]) in wanted]
+        for server in sorted(able, key=lambda s: not self._lets_in(s, waiting)):
+            hosts = np.flatnonzero(self.arrays.allowed(server)).tolist()
+            for host in sorted(hosts, key=lambda h: (h in wanted, int(self.packed.busy[h]))):
                 if host not in (int(self.where[server]), int(self.target[server])) and self.fits(server, host):
                     self.stopped.add(server)
                     self.add(server, host)
                     return True
         return False
+
+    def _lets_in(self, server: int, waiting: list[int]) -> bool:
+        here = int(self.where[server])
+        return any(int(self.target[s]) == here and self.packed.fits(s, here, without=server) for s in waiting if s != server)
 
 
 class _Packed:
@@ -136,9 +147,10 @@ class _Packed:
     def _needed(self, server: int) -> Index:
         return np.flatnonzero(self.demand[server] > 0).astype(np.int32)
 
-    def fits(self, server: int, host: int) -> bool:
+    def fits(self, server: int, host: int, without: int | None = None) -> bool:
         need = self._needed(server)
-        return bool((self.now[host, need] + self.demand[server, need] <= self.room[host, need]).all())
+        taken = self.now[host, need] - (0 if without is None else self.demand[without, need])
+        return bool((taken + self.demand[server, need] <= self.room[host, need]).all())
 
     def blockers(self, server: int, host: int) -> set[int]:
         """Departures without any of which everything that ever arrived there would not fit together with the server."""

@@ -11,8 +11,9 @@ from migrate.duration import TimeModel, cost_of
 from migrate.order import Ordered, Step, order
 from migrate.plan import Action, Cost, MigrateInput, Refused, ServiceStateInput
 from optimizer.arrays import compile_arrays
-from optimizer.cluster import Cluster, Migration
-from optimizer.constraints.base import breaches
+from optimizer.cluster import Cluster, Server
+from optimizer.constraints.anti_affinity import AntiAffinity
+from optimizer.constraints.base import Constraint, Violation, breaches
 from optimizer.movability import migration_type
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
@@ -20,6 +21,9 @@ from optimizer.placement import Move, Placement, ServiceChange, moves_between, p
 from optimizer.problem import Problem, better
 
 _SERVICE_S = 1.0
+
+Reason = Callable[[Placement, Placement, Move], str]
+"""A sentence for a move: from the placement just before it, the one that the plan reaches, and the move."""
 
 
 class UnsafePlan(RuntimeError):
@@ -37,12 +41,11 @@ class Steps:
 
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
-               reason: Callable[[Placement, Move], str], model: TimeModel, *, live: bool = True, cold: bool = True) -> Steps:
+               reason: Reason, model: TimeModel, *, live: bool = True, cold: bool = True) -> Steps:
     """Turn a legal placement into actions with parents; moves for which there is no safe order are left out and named.
 
-    ``changes`` gives the services to change for the placement that is reached, ``reason`` a sentence for a move from the placement just
-    before it. ``live`` and ``cold`` are the allowed kinds of migration. Raises UnsafePlan if the
-    replay finds a breach.
+    ``changes`` gives the services to change for the placement that is reached. ``live`` and ``cold`` are the allowed kinds of
+    migration. Raises UnsafePlan if the replay finds a breach.
     """
     cluster = problem.cluster
     arrays = compile_arrays(cluster, problem.constraints)
@@ -56,7 +59,7 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     left_out = tuple(_left_out(cluster, ordered))
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
-    migrations = tuple(_migrations(problem, ordered.steps, reason, model, live, cold))
+    migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, live, cold))
     replay(problem, [step.parents for step in ordered.steps], migrations)
     services = tuple(changes(reached))
     return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
@@ -76,9 +79,9 @@ def _left_out(cluster: Cluster, ordered: Ordered) -> Iterator[Refused]:
                       text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but at no moment is there room for it on the way")
 
 
-def _migrations(problem: Problem, steps: Sequence[Step], reason: Callable[[Placement, Move], str], model: TimeModel,
+def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, reason: Reason, model: TimeModel,
                 live: bool, cold: bool) -> Iterator[Action]:
-    """One action a step."""
+    """One action a step; two for a server that stops on its way."""
     cluster = problem.cluster
     placement = dict(placement_of(cluster))
     ids = [str(uuid.uuid4()) for _ in steps]
@@ -86,7 +89,12 @@ def _migrations(problem: Problem, steps: Sequence[Step], reason: Callable[[Place
     for step, name, gain in zip(steps, ids, gains, strict=True):
         server = cluster.servers[step.server]
         move = Move(server.id, cluster.hosts[step.source].name, cluster.hosts[step.destination].name)
-        why = reason(placement, move)
+        if move.destination != reached[server.id]:
+            why = f"{server.name} stops on {move.destination}, so that there is room on {move.source}, and goes on to {reached[server.id]}"
+        elif move.source != server.host:
+            why = f"{server.name} goes on from its stop on {move.source}"
+        else:
+            why = reason(placement, reached, move)
         placement[server.id] = move.destination
         kind = migration_type(server, live=live, cold=cold)
         if kind is None:
@@ -158,18 +166,23 @@ def replay(problem: Problem, parents: Sequence[Sequence[int]], migrations: Seque
         wave = [i for i in range(len(migrations)) if i not in done and done.issuperset(parents[i])]
         if not wave:
             raise UnsafePlan("the actions wait for each other in a circle")
-        moving = []
+        leaving = []
         for i in wave:
             what = migrations[i].input_parameters
             assert isinstance(what, MigrateInput)
-            moving.append((what.resource_id, placement[what.resource_id]))
+            leaving.append(replace(cluster.server_by_id[what.resource_id], host=placement[what.resource_id]))
             placement[what.resource_id] = what.destination_node
-        # Each server counts where it goes, and a migration holds the same again where it comes from.
-        held = tuple(Migration(id=f"replay-{server}", server=server, source=source, destination=source, kind="live-migration",
-                               status="running", resources=cluster.server_by_id[server].resources) for server, source in moving)
-        under_way = replace(cluster, migrations=(*cluster.migrations, *held))
         rules = [rule for rule in problem.constraints if rule.continuous]
-        if found := breaches(rules, under_way, placement) + breaches(rules, cluster, placement):
+        if found := _breaches_under_way(rules, cluster, placement, leaving) + breaches(rules, cluster, placement):
             raise UnsafePlan(f"{found[0].rule}: {found[0].text}")
         done.update(wave)
+
+
+def _breaches_under_way(rules: Sequence[Constraint], cluster: Cluster, placement: Placement, leaving: Sequence[Server]) -> list[Violation]:
+    """Each server that moves counts where it goes, and once more (``leaving``) where it comes from, also as a member of groups kept apart."""
+    twins = {server.id: replace(server, id=f"{server.id} leaves {server.host}") for server in leaving}
+    doubled = cluster.with_servers((*cluster.servers, *twins.values()))
+    apart = [replace(rule, members=(*rule.members, *(twins[one].id for one in rule.members if one in twins)))
+             if isinstance(rule, AntiAffinity) else rule for rule in rules]
+    return breaches(apart, doubled, {**placement, **{twin.id: twin.host for twin in twins.values()}})
 

@@ -20,8 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 
-FORMAT = "placewright.snapshot"
-VERSION = 1
 _SHOWN = 50
 _LARGEST_AMOUNT = 2**31 - 1  # Placement stores amounts as 32-bit integers
 _LARGEST_RATIO = 10**6

@@ -1,6 +1,6 @@
 """Carry a plan out, and compare what it promised with what came of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,12 +9,12 @@ from migrate.cloud import Cloud
 from migrate.duration import TimeModel
 from migrate.executor import Event, Limits, Report, execute
 from migrate.nova import NovaCloud
-from migrate.plan import MigrateInput, Plan, check_plan_matches
+from migrate.plan import MigrateInput, Plan, ServiceStateInput, check_plan_matches
 from migrate.simulator import SimulatedCloud
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Constraint, Violation, check
 from optimizer.errors import PlacewrightError
-from optimizer.placement import placement_of
+from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
 from placewright.audit import nova_rules
 from placewright.sources import CloudSource, Source
@@ -27,11 +27,15 @@ class Outcome:
     """What became of a plan: each action's end, the figures before, promised and reached, and what is not as planned.
 
     ``before`` and ``after`` are the clusters as found before and after; ``broken`` the rules the cluster breaks afterwards.
+    ``present``, ``promised`` and ``reached`` are figures under one and the same load, that of the servers just before: what
+    differs between them is placement, and none of it the hour of the day.
     """
 
     report: Report
     before: Cluster
     after: Cluster
+    present: dict[str, float]
+    promised: dict[str, float]
     reached: dict[str, float]
     misplaced: tuple[str, ...]
     broken: tuple[Violation, ...]
@@ -44,7 +48,7 @@ class Outcome:
             "interrupted": self.report.interrupted, "counts": dict(self.report.counts),
             "actions": [{"uuid": done.action.uuid, "action": str(done.action), "state": done.state, "text": done.text,
                          "started_s": done.started_s, "ended_s": done.ended_s} for done in self.report.actions],
-            "before": dict(plan.before), "promised": dict(plan.after), "reached": self.reached,
+            "before": self.present, "promised": self.promised, "reached": self.reached,
             "misplaced": list(self.misplaced), "broken": [{"rule": found.rule, "text": found.text} for found in self.broken],
             "notes": list(self.notes),
         }
@@ -66,18 +70,33 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
         return None
 
     def rules(cluster: Cluster) -> list[Constraint]:
-        return nova_rules(cluster, parameters)
+        """What holds while servers move: a group may be worse on the way, Nova does not mind, and the plan ends well."""
+        return [rule for rule in nova_rules(cluster, parameters) if rule.continuous]
 
     cloud: Cloud
     if isinstance(source, CloudSource):
-        cloud = NovaCloud(source.connection, lambda servers, hosts: source.observe(before, servers, hosts))
+        cloud = NovaCloud(source.connection, _Watch(source, before).observe)
     else:
         cloud = SimulatedCloud(before, rules, model=model, seed=seed, pace=pace)
     done = execute(plan, cloud, rules, limits, report)
     after = cloud.cluster if isinstance(cloud, SimulatedCloud) else source.cluster()
     after = _with_usage_of(before, after)
-    return Outcome(done, before, after, summary(after, placement_of(after)), tuple(_misplaced(plan, after)),
-                   tuple(check(rules(after), after, placement_of(after))), notes)
+    return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),
+                   summary(after, placement_of(after)), tuple(_misplaced(plan, after)),
+                   tuple(check(nova_rules(after, parameters), after, placement_of(after))), notes)
+
+
+@dataclass
+class _Watch:
+    """Looks at a cloud again and again, each time starting from what was seen last."""
+
+    source: CloudSource
+    seen: Cluster
+
+    def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
+        """The cluster with these servers and hosts read afresh."""
+        self.seen = self.source.observe(self.seen, servers, hosts)
+        return self.seen
 
 
 def _with_load(source: Source, cluster: Cluster, need: LoadNeed | None) -> tuple[Cluster, tuple[str, ...]]:
@@ -96,6 +115,19 @@ def _with_usage_of(before: Cluster, after: Cluster) -> Cluster:
     servers = tuple(replace(server, usage=known[server.id].usage if server.id in known else None) for server in after.servers)
     whole = before.load is not None and all(server.usage is not None for server in servers)
     return replace(after, servers=servers, load=before.load if whole else None)
+
+
+def _promised(plan: Plan, before: Cluster) -> dict[str, float]:
+    """The figures of the planned placement and services under the load of before."""
+    placement = dict(placement_of(before))
+    changes = []
+    for action in plan.actions:
+        what = action.input_parameters
+        if isinstance(what, ServiceStateInput):
+            changes.append(ServiceChange(what.resource_name, what.state, what.disabled_reason or "", "before"))
+        elif what.resource_id in placement:
+            placement[what.resource_id] = what.destination_node
+    return summary(before, placement, changes)
 
 
 def _misplaced(plan: Plan, after: Cluster) -> Iterator[str]:

@@ -44,7 +44,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, m
     result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
-                       lambda placement, move: strategy.reason(cluster, placement, move, parameters), model,
+                       lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,
                        live=not parameters.disable_live_migration, cold=not parameters.disable_cold_migration)
     return _plan(strategy, parameters, problem, result, steps)
 
@@ -68,7 +68,8 @@ def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: 
         state="RECOMMENDED" if steps.actions else "SUCCEEDED", goal=strategy.goal, strategy=strategy.name,
         parameters=parameters.model_dump(mode="json"),
         cluster=ClusterRef(name=cluster.name, taken_at=cluster.taken_at, hosts={host.name: host.id for host in cluster.hosts}),
-        status="feasible" if steps.left_out else result.status.value, objective=levels[0].value, bound=levels[0].bound, gap=levels[0].gap, levels=levels,
+        status="feasible" if steps.left_out else result.status.value,
+        objective=levels[0].value, bound=levels[0].bound, gap=levels[0].gap, levels=levels,
         before=before, after=after, message=_message(problem, steps, before, after), notes=_notes(problem),
         refused=(*steps.left_out, *refused), actions=steps.actions)
 
@@ -81,7 +82,7 @@ def _message(problem: Problem, steps: Steps, before: Mapping[str, float], after:
         return f"{migrations} migrations, {len(steps.actions) - migrations} service changes. {changed or 'Placement unchanged.'}"
     if steps.left_out:
         return "No move is proposed: there is no safe order for the moves that would help."
-    if all(value <= 0 for value in problem.values(steps.placement)):
+    if problem.values(steps.placement)[0] <= 0:
         return "No move is needed: the goal is met as it is."
     candidate = best_move(problem, steps.placement)
     return f"No beneficial move: {candidate}." if candidate else "No beneficial move: no server can be moved anywhere."

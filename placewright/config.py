@@ -1,7 +1,7 @@
 """Settings of a site (oslo.config): how metrics are called, how fast migrations are, how many may run at once."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from oslo_config import cfg
@@ -48,7 +48,7 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
 
 def load_config(files: Sequence[Path | str]) -> cfg.ConfigOpts:
     """Read config files; raises PlacewrightError that names the file, option and value at fault."""
-    conf = cfg.ConfigOpts()
+    conf, named = cfg.ConfigOpts(), ", ".join(map(str, files))
     for group, options in OPTIONS.items():
         conf.register_opts(options, group=group)
     for name in files:
@@ -56,12 +56,25 @@ def load_config(files: Sequence[Path | str]) -> cfg.ConfigOpts:
             raise PlacewrightError(f"config file {name} does not exist")
     try:
         conf([], project="placewright", default_config_files=[str(name) for name in files], default_config_dirs=[])
-        for group, options in OPTIONS.items():
-            for option in options:
-                getattr(getattr(conf, group), option.dest)
     except (cfg.Error, ValueError) as error:
-        raise PlacewrightError(f"config file {', '.join(map(str, files))}: {error}") from None
+        raise PlacewrightError(f"config file {named}: {error}") from None
+    if faults := list(_faults(conf, files)):
+        raise PlacewrightError(f"config file {named}: {len(faults)} fault{'s' if len(faults) > 1 else ''}" + "".join(f"\n  {one}" for one in faults))
     return conf
+
+
+def _faults(conf: cfg.ConfigOpts, files: Sequence[Path | str]) -> Iterator[str]:
+    """Values that an option does not take; oslo.config looks at a value only when it is asked for."""
+    given: dict[str, dict[str, list[str]]] = {}
+    for name in files:
+        cfg.ConfigParser(str(name), given).parse()
+    for group, options in OPTIONS.items():
+        for option in options:
+            try:
+                getattr(getattr(conf, group), option.dest)
+            except (cfg.Error, ValueError) as error:
+                value = given.get(group, {}).get(option.name, ["?"])[-1]
+                yield f"[{group}] {option.name} = {value}: {str(error).rpartition('is not valid: ')[2]}"
 
 
 def gnocchi_settings(conf: cfg.ConfigOpts) -> GnocchiSettings:

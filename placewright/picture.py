@@ -1,4 +1,4 @@
-"""What the page draws: shares of hosts, and the geometry of the pictures made of them (lengths in units of the SVG's view box)."""
+"""What the page draws: shares of hosts, and the geometry of the pictures made of them, in units of the view box."""
 
 import heapq
 import math
@@ -12,7 +12,7 @@ from optimizer.load import Metric, host_capacity, host_load
 from optimizer.placement import placement_of
 
 SKYLINE_WIDTH, ROW_HEIGHT, AXIS = 780.0, 104.0, 40.0
-HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 300.0, 150.0
+HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 300.0, 234.0
 TIMELINE_WIDTH, LANE_HEIGHT = 1100.0, 15.0
 _WIDEST_BAR, _NAMED_UP_TO = 56.0, 16
 _LETTER = 6.2  # the width of a letter in the pictures
@@ -94,7 +94,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Actions over time, packed into as few lanes as ran at once; ``moments`` are service changes and what never ran."""
+    """Migrations over time, in as few lanes as ran at once; ``moments`` are service changes and what never ran."""
 
     spans: tuple[Span, ...]
     moments: tuple[Span, ...]
@@ -108,9 +108,17 @@ def host_shares(before: Cluster, after: Cluster, metric: Metric) -> list[HostSha
     measured = before.load is not None and after.load is not None
     shares = [_measured(cluster, metric) if measured else _allocated(cluster, metric) for cluster in (before, after)]
     names = dict.fromkeys(host.name for cluster in (before, after) for host in cluster.hosts)
-    return [HostShare(name, shares[0].get(name, 0.0), shares[1].get(name, 0.0), len(before.servers_on.get(name, ())),
-                      len(after.servers_on.get(name, ())), name in after.host_by_name and not after.host_by_name[name].available)
-            for name in names]
+    return [
+        HostShare(
+            name,
+            shares[0].get(name, 0.0),
+            shares[1].get(name, 0.0),
+            len(before.servers_on.get(name, ())),
+            len(after.servers_on.get(name, ())),
+            name in after.host_by_name and not after.host_by_name[name].available,
+        )
+        for name in names
+    ]
 
 
 def _measured(cluster: Cluster, metric: Metric) -> dict[str, float]:
@@ -120,9 +128,14 @@ def _measured(cluster: Cluster, metric: Metric) -> dict[str, float]:
 
 def _allocated(cluster: Cluster, metric: Metric) -> dict[str, float]:
     def share(host: Host) -> float:
-        used = sum(server.resources.get(name, 0) for server in cluster.servers_on[host.name] for name in _ALLOCATED[metric])
+        used = sum(
+            server.resources.get(name, 0) for server in cluster.servers_on[host.name] for name in _ALLOCATED[metric]
+        )
         held = sum(host.held.get(name, 0) for name in _ALLOCATED[metric])
-        return _percent(used + held, sum(host.inventory[name].capacity for name in _ALLOCATED[metric] if name in host.inventory))
+        return _percent(
+            used + held, sum(host.inventory[name].capacity for name in _ALLOCATED[metric] if name in host.inventory)
+        )
+
     return {host.name: share(host) for host in cluster.hosts}
 
 
@@ -151,25 +164,48 @@ def skyline(shares: Sequence[HostShare], limit_percent: float | None) -> Skyline
         x = AXIS + number * step + (step - width) / 2
 
         def box(low: float, high: float, x: float = x) -> Box:
-            return Box(round(x, 2), round(ROW_HEIGHT * (1 - high / top), 2), round(width, 2), round(ROW_HEIGHT * (high - low) / top, 2))
+            return Box(
+                round(x, 2),
+                round(ROW_HEIGHT * (1 - high / top), 2),
+                round(width, 2),
+                round(ROW_HEIGHT * (high - low) / top, 2),
+            )
 
         more, less = share.after - share.before > 0.05, share.before - share.after > 0.05
         state = ", closed" if share.closed else ""
-        bars.append(Bar(
-            title=f"{share.name}: {share.before:.0f} % -> {share.after:.0f} %, {share.servers_before} -> {share.servers_after} servers{state}",
-            label=_short(share.name, step), middle=round(x + width / 2, 2), before=box(0, share.before),
-            kept=box(0, min(share.before, share.after)), gained=box(share.before, share.after) if more else None,
-            lost=box(share.after, share.before) if less else None))
+        bars.append(
+            Bar(
+                title=f"{share.name}: {share.before:.0f} % -> {share.after:.0f} %, "
+                f"{share.servers_before} -> {share.servers_after} servers{state}",
+                label=_short(share.name, step),
+                middle=round(x + width / 2, 2),
+                before=box(0, share.before),
+                kept=box(0, min(share.before, share.after)),
+                gained=box(share.before, share.after) if more else None,
+                lost=box(share.after, share.before) if less else None,
+            )
+        )
     count = sum(share.emptied for share in ordered)
     left = AXIS + (len(ordered) - count) * step
     ticks = tuple((round(ROW_HEIGHT * (1 - part), 2), f"{top * part:.0f} %") for part in (0, 0.5, 1))
-    limit = None if limit_percent is None or not 0 < limit_percent < top else round(ROW_HEIGHT * (1 - limit_percent / top), 2)
-    return Skyline(tuple(bars), ticks, limit, Box(round(left, 2), 0, round(count * step, 2), ROW_HEIGHT) if count else None, count, named)
+    limit = (
+        None
+        if limit_percent is None or not 0 < limit_percent < top
+        else round(ROW_HEIGHT * (1 - limit_percent / top), 2)
+    )
+    return Skyline(
+        tuple(bars),
+        ticks,
+        limit,
+        Box(round(left, 2), 0, round(count * step, 2), ROW_HEIGHT) if count else None,
+        count,
+        named,
+    )
 
 
 def _short(name: str, room: float) -> str:
     letters = max(3, int(room / _LETTER))
-    return name if len(name) <= letters else f"{name[:letters - 1]}…"
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def histogram(shares: Sequence[HostShare]) -> tuple[Bin, ...]:
@@ -177,7 +213,9 @@ def histogram(shares: Sequence[HostShare]) -> tuple[Bin, ...]:
     size = _top(shares) / 10
     counts = {-1: [0, 0], **{n: [0, 0] for n in range(10)}}
     for share in shares:
-        for side, (percent, servers) in enumerate(((share.before, share.servers_before), (share.after, share.servers_after))):
+        for side, (percent, servers) in enumerate(
+            ((share.before, share.servers_before), (share.after, share.servers_after))
+        ):
             # A range holds its upper end: a host at exactly 100 % belongs to 90 to 100.
             counts[-1 if not servers else min(9, max(0, math.ceil(percent / size - 1e-9) - 1))][side] += 1
     tallest = max((max(pair) for pair in counts.values()), default=0) or 1
@@ -185,10 +223,23 @@ def histogram(shares: Sequence[HostShare]) -> tuple[Bin, ...]:
 
     def box(slot: int, side: int, count: int) -> Box:
         height = HISTOGRAM_HEIGHT * count / tallest
-        return Box(round(slot * step + step * (0.14 + 0.36 * side), 2), round(HISTOGRAM_HEIGHT - height, 2), round(step * 0.36, 2), round(height, 2))
+        return Box(
+            round(slot * step + step * (0.14 + 0.36 * side), 2),
+            round(HISTOGRAM_HEIGHT - height, 2),
+            round(step * 0.36, 2),
+            round(height, 2),
+        )
 
-    return tuple(Bin("empty" if n < 0 else f"{n * size:.0f} to {(n + 1) * size:.0f} %", before, after, box(slot, 0, before), box(slot, 1, after))
-                 for slot, (n, (before, after)) in enumerate(counts.items()))
+    return tuple(
+        Bin(
+            "empty" if n < 0 else f"{n * size:.0f} to {(n + 1) * size:.0f} %",
+            before,
+            after,
+            box(slot, 0, before),
+            box(slot, 1, after),
+        )
+        for slot, (n, (before, after)) in enumerate(counts.items())
+    )
 
 
 def timeline(actions: Sequence[ActionReport], seconds: float) -> Timeline:
@@ -198,7 +249,11 @@ def timeline(actions: Sequence[ActionReport], seconds: float) -> Timeline:
     spans, moments = [], []
     free: list[tuple[float, int]] = []  # (when it is free, lane)
     lanes = 0
-    ran = [done for done in actions if done.started_s is not None and isinstance(done.action.input_parameters, MigrateInput)]
+    ran = [
+        done
+        for done in actions
+        if done.started_s is not None and isinstance(done.action.input_parameters, MigrateInput)
+    ]
     for done in sorted(ran, key=lambda done: done.started_s or 0.0):
         start, end = done.started_s or 0.0, whole if done.ended_s is None else done.ended_s
         if free and free[0][0] <= start + 1e-6:
@@ -207,14 +262,32 @@ def timeline(actions: Sequence[ActionReport], seconds: float) -> Timeline:
             lane, lanes = lanes, lanes + 1
         heapq.heappush(free, (end, lane))
         width = max(1.5, (end - start) * scale - 1)
-        name = done.action.input_parameters.resource_name if isinstance(done.action.input_parameters, MigrateInput) else ""
-        spans.append(Span(Box(round(start * scale, 2), lane * LANE_HEIGHT, round(width, 2), LANE_HEIGHT - 2), done.state,
-                          f"{done.action}: {done.state.lower()}, {start:.0f} to {end:.0f} s", name if len(name) * _LETTER < width - 6 else ""))
+        name = (
+            done.action.input_parameters.resource_name if isinstance(done.action.input_parameters, MigrateInput) else ""
+        )
+        spans.append(
+            Span(
+                Box(round(start * scale, 2), lane * LANE_HEIGHT, round(width, 2), LANE_HEIGHT - 2),
+                done.state,
+                f"{done.action}: {done.state.lower()}, {start:.0f} to {end:.0f} s",
+                name if len(name) * _LETTER < width - 6 else "",
+            )
+        )
     for done in actions:
-        moment = done.ended_s if done.started_s is None or not isinstance(done.action.input_parameters, MigrateInput) else None
+        moment = (
+            done.ended_s
+            if done.started_s is None or not isinstance(done.action.input_parameters, MigrateInput)
+            else None
+        )
         if moment is not None:
-            moments.append(Span(Box(round(moment * scale, 2), 0, 0, 0), done.state,
-                                f"{done.action}: {done.state.lower()} at {moment:.0f} s. {done.text}", ""))
+            moments.append(
+                Span(
+                    Box(round(moment * scale, 2), 0, 0, 0),
+                    done.state,
+                    f"{done.action}: {done.state.lower()} at {moment:.0f} s. {done.text}",
+                    "",
+                )
+            )
     ticks = tuple((round(t * scale, 2), clock(t)) for t in _steps(whole))
     return Timeline(tuple(spans), tuple(moments), lanes, ticks, lanes * LANE_HEIGHT)
 

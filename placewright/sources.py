@@ -10,7 +10,7 @@ from openstack.connection import Connection
 
 from datasources.assume import assume_load
 from datasources.connection import connect
-from datasources.errors import LoadMissing
+from datasources.errors import LoadMissing, ServiceMissing
 from datasources.gnocchi import GnocchiSettings, attach_load
 from datasources.inventory import read_cluster
 from datasources.refresh import refresh
@@ -67,9 +67,14 @@ class CloudSource:
         return refresh(self.connection, cluster, servers, hosts)
 
     def with_load(self, cluster: Cluster, need: LoadNeed) -> Cluster:
-        """Read the load of all servers through Gnocchi."""
-        return attach_load(self.connection, cluster, window_s=need.window_s, granularity_s=need.granularity_s,
-                           statistic=need.statistic, missing=need.missing, settings=self.gnocchi)
+        """Read the load of all servers through Gnocchi; in a cloud that has none, take what ``need`` says of servers without measures."""
+        try:
+            return attach_load(self.connection, cluster, window_s=need.window_s, granularity_s=need.granularity_s,
+                               statistic=need.statistic, missing=need.missing, settings=self.gnocchi)
+        except ServiceMissing:
+            if need.missing == "fail":
+                raise
+            return assume_load(cluster, need.missing)
 
 
 def load_at_hand(cluster: Cluster, need: LoadNeed) -> Cluster:

@@ -95,6 +95,6 @@ class Strategy(Protocol):
         """Compute services to be changed along with the moves to a placement."""
         ...
 
-    def reason(self, cluster: Cluster, placement: Placement, move: Move, parameters: Any) -> str:
-        """Why a move is made, in one sentence; ``placement`` is the one just before it."""
+    def reason(self, cluster: Cluster, before: Placement, after: Placement, move: Move, parameters: Any) -> str:
+        """Why a move is made, in one sentence; ``before`` is the placement just before it, ``after`` the one that the plan reaches."""
         ...

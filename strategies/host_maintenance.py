@@ -50,33 +50,40 @@ class HostMaintenance:
     def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: HostMaintenanceParameters,
                 max_moves: int | None) -> Problem:
         """Servers left on the host; then those not on the backup; then the cost of moving; then how evenly memory is allocated."""
-        node = _host(cluster, "maintenance_node", parameters.maintenance_node)
+        node, backup = _hosts(cluster, parameters)
         first: list[tuple[Objective, ...]] = [(Remaining(node),)]
-        if parameters.backup_node is not None:
-            first.append((Elsewhere(node, _host(cluster, "backup_node", parameters.backup_node)),))
+        if backup is not None:
+            first.append((Elsewhere(node, backup),))
         levels = tuple(tuple(Term(objective) for objective in level) for level in (*first, (MoveCost(),), (Spread("memory_allocated"),)))
         closed = tuple(replace(rule, closed=rule.closed | {node}) if isinstance(rule, Available) else rule for rule in rules)
         return Problem(cluster, closed, levels, max_moves)
 
     def service_changes(self, cluster: Cluster, placement: Placement, parameters: HostMaintenanceParameters) -> tuple[ServiceChange, ...]:
         """Disable the host first, so that the scheduler sends nobody while it is drained."""
-        node = _host(cluster, "maintenance_node", parameters.maintenance_node)
+        node, _ = _hosts(cluster, parameters)
         if cluster.host_by_name[node].status == "disabled":
             return ()
         return (ServiceChange(node, "disabled", DISABLED_REASON, "before"),)
 
-    def reason(self, cluster: Cluster, placement: Placement, move: Move, parameters: HostMaintenanceParameters) -> str:
+    def reason(self, cluster: Cluster, before: Placement, after: Placement, move: Move, parameters: HostMaintenanceParameters) -> str:
         """That the host is drained, or room made for what is drained."""
-        node = _host(cluster, "maintenance_node", parameters.maintenance_node)
+        node, _ = _hosts(cluster, parameters)
         if move.source == node:
-            return f"{node} is being drained ({sum(host == node for host in placement.values())} left before this move)"
+            return f"{node} is being drained ({sum(host == node for host in before.values())} left before this move)"
         return f"{move.source} needs room for servers of {node}, which is being drained"
 
 
-def _host(cluster: Cluster, parameter: str, wanted: str) -> str:
-    for host in cluster.hosts:
-        if wanted in (host.name, host.id):
-            return host.name
-    known = ", ".join(sorted(host.name for host in cluster.hosts)[:10])
-    raise ParameterError(f"strategy host_maintenance: {parameter}: there is no host {wanted!r}; hosts are {known}"
-                         f"{', ...' if len(cluster.hosts) > 10 else ''}")
+def _hosts(cluster: Cluster, parameters: HostMaintenanceParameters) -> tuple[str, str | None]:
+    """The names of the host to drain and of the backup; raises ParameterError with every fault at once."""
+    names = {host.id: host.name for host in cluster.hosts} | {host.name: host.name for host in cluster.hosts}
+    wanted = {"maintenance_node": parameters.maintenance_node, "backup_node": parameters.backup_node}
+    known = ", ".join(sorted(host.name for host in cluster.hosts)[:10]) + (", ..." if len(cluster.hosts) > 10 else "")
+    faults = [f"\n  {parameter}: there is no host {name!r}; hosts are {known}" for parameter, name in wanted.items()
+              if name is not None and name not in names]
+    found = {parameter: None if name is None else names.get(name) for parameter, name in wanted.items()}
+    node, backup = found["maintenance_node"], found["backup_node"]
+    if node is not None and node == backup:
+        faults.append(f"\n  backup_node: {parameters.backup_node} is the host to drain, {node}; need two hosts")
+    if faults or node is None:
+        raise ParameterError(f"strategy host_maintenance: {len(faults)} fault{'s' if len(faults) > 1 else ''} in the parameters" + "".join(faults))
+    return node, backup

@@ -43,7 +43,9 @@ class VmWorkloadConsolidation:
                 max_moves: int | None) -> Problem:
         """Hosts in use plus the weighed cost of moving; then the cost alone."""
         limits = (LoadLimit("cpu", parameters.max_cpu_percent), LoadLimit("memory", parameters.max_memory_percent))
-        weight = _COST_WEIGHT[parameters.aggressiveness]
+        # HostsInUse is a share of the available hosts; as a share of all, the price of a host stays the same once others are disabled.
+        available = sum(host.available for host in cluster.hosts)
+        weight = _COST_WEIGHT[parameters.aggressiveness] * len(cluster.hosts) / max(1, available)
         if weight:
             return Problem(cluster, (*rules, *limits), ((Term(HostsInUse()), Term(MoveCost(), weight)),), max_moves)
         return Problem(cluster, (*rules, *limits), ((Term(HostsInUse()),), (Term(MoveCost()),)), max_moves)
@@ -56,8 +58,11 @@ class VmWorkloadConsolidation:
         emptied = hosts_in_use(cluster, placement_of(cluster)) - hosts_in_use(cluster, placement)
         return tuple(ServiceChange(name, "disabled", DISABLED_REASON, "after") for name in sorted(emptied))
 
-    def reason(self, cluster: Cluster, placement: Placement, move: Move, parameters: VmWorkloadConsolidationParameters) -> str:
-        """Which host is being emptied, and how full the other is."""
-        left = sum(host == move.source for host in placement.values())
-        there = sum(host == move.destination for host in placement.values())
+    def reason(self, cluster: Cluster, before: Placement, after: Placement, move: Move,
+               parameters: VmWorkloadConsolidationParameters) -> str:
+        """Which host is being emptied, and how full the other is; or that room is made."""
+        if move.source in after.values():
+            return f"{move.source} needs room for servers of hosts that are being emptied"
+        left = sum(host == move.source for host in before.values())
+        there = sum(host == move.destination for host in before.values())
         return f"{move.source} is being emptied ({left} left); {move.destination} has {there} servers and room for this one"

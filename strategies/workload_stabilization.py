@@ -1,9 +1,9 @@
 """Even load: bring the spread of the hosts' load below a threshold with as little moving as possible."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Constraint
@@ -45,6 +45,15 @@ class WorkloadStabilizationParameters(LoadParameters):
         "retry", description="Taken from Watcher audits, without effect: every host is considered.")
     retry_count: int = Field(1, ge=1, description="Taken from Watcher audits, without effect.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _statistic_of_watcher(cls, given: Any) -> Any:
+        """Settled here and not when the load is read, so that the parameters in a plan mean the same when it is carried out."""
+        method = given.get("aggregation_method") if isinstance(given, dict) else None
+        if isinstance(method, dict) and method.get("instance") == "max" and "statistic" not in given:
+            return {**given, "statistic": "p100"}
+        return given
+
     @field_validator("thresholds", "weights", "periods", mode="before")
     @classmethod
     def _complete(cls, value: object, info: Any) -> object:
@@ -64,7 +73,7 @@ class WorkloadStabilizationParameters(LoadParameters):
     @classmethod
     def _weights(cls, value: dict[str, float]) -> dict[str, float]:
         for name, weight in value.items():
-            if name.removesuffix("_weight") not in _METRIC or not 0 <= weight <= 100:
+            if name not in {f"{metric}_weight" for metric in _METRIC} or not 0 <= weight <= 100:
                 raise ValueError(f"{name}={weight}: need {'_weight or '.join(_METRIC)}_weight and a weight from 0 to 100")
         return value
 
@@ -74,6 +83,13 @@ class WorkloadStabilizationParameters(LoadParameters):
         if value["instance"] < 1:
             raise ValueError(f"instance={value['instance']}: need 1 second or more")
         return value
+
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not any(self.weights[f"{name}_weight"] for name in self.metrics):
+            raise ValueError(f"weights: {' and '.join(self.metrics)} have weight 0; at least one needs a weight above 0")
+        return self
 
 
 class WorkloadStabilization:
@@ -86,10 +102,7 @@ class WorkloadStabilization:
 
     def load(self, parameters: WorkloadStabilizationParameters) -> LoadNeed:
         """The load of the servers over periods.instance."""
-        statistic = parameters.statistic
-        if "statistic" not in parameters.model_fields_set and parameters.aggregation_method.get("instance") == "max":
-            statistic = "p100"
-        return LoadNeed(parameters.periods["instance"], parameters.granularity, statistic, parameters.missing_load)
+        return LoadNeed(parameters.periods["instance"], parameters.granularity, parameters.statistic, parameters.missing_load)
 
     def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: WorkloadStabilizationParameters,
                 max_moves: int | None) -> Problem:
@@ -106,10 +119,13 @@ class WorkloadStabilization:
         """None: services stay as they are."""
         return ()
 
-    def reason(self, cluster: Cluster, placement: Placement, move: Move, parameters: WorkloadStabilizationParameters) -> str:
-        """The loads of both hosts and what the server takes along."""
-        load = host_load(cluster, placement, "cpu")
-        server = cluster.server_by_id[move.server]
-        source, target = (100 * load[name] / max(1, host_capacity(cluster.host_by_name[name], "cpu")) for name in (move.source, move.destination))
-        cores = server_load(server, "cpu") / CENTICORES
-        return f"{move.source} is at {source:.0f} % CPU, {move.destination} at {target:.0f} %; {server.name} uses {cores:.2f} cores"
+    def reason(self, cluster: Cluster, before: Placement, after: Placement, move: Move, parameters: WorkloadStabilizationParameters) -> str:
+        """The loads of both hosts and what the server takes along, by each metric that is balanced."""
+        server, hosts, loads, takes = cluster.server_by_id[move.server], (move.source, move.destination), [], []
+        for metric in dict.fromkeys(_METRIC[name] for name in parameters.metrics):
+            load = host_load(cluster, before, metric)
+            source, target = (100 * load[name] / max(1, host_capacity(cluster.host_by_name[name], metric)) for name in hosts)
+            amount, word = server_load(server, metric), "CPU" if metric == "cpu" else "memory"
+            loads.append(f"{move.source} is at {source:.0f} % {word}, {move.destination} at {target:.0f} %")
+            takes.append(f"{amount / CENTICORES:.2f} cores" if metric == "cpu" else f"{amount} MiB")
+        return f"{'; '.join(loads)}; {server.name} uses {' and '.join(takes)}"

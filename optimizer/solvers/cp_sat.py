@@ -1,7 +1,7 @@
 """The exact solver: the whole problem, or a few hosts of it, as a CP-SAT model (OR-Tools).
 
-One 0/1 variable for each movable server and host it may be on. Levels are solved one after the other, each with the values of those before
-as constraints. Reference: https://developers.google.com/optimization/cp/cp_solver.
+One 0/1 variable for each movable server and host it may be on. Levels are solved one after the other, each with the
+values of those before as constraints. Reference: https://developers.google.com/optimization/cp/cp_solver.
 """
 
 import math
@@ -25,9 +25,13 @@ from optimizer.solvers.terms import Compiled
 
 _COST_SCALE = 10**8
 _LARGEST = 10**18  # CP-SAT computes in 64 bits
-_SQUARE_SCALE = 10**15
+_SQUARE_SCALE = 10**14  # so that sums of squares stay far below _LARGEST
 _TANGENTS = 20
 Expr = Any  # a CP-SAT linear expression or a whole number
+
+
+class ModelError(RuntimeError):
+    """CP-SAT rejects a model, or calls one infeasible that has a known solution: a defect, never the operator's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop,
         solver.parameters.num_workers = threads
         status = solver.solve(model.cp)
         spent += solver.wall_time
+        if status in (cp_model.MODEL_INVALID, cp_model.INFEASIBLE):  # the incumbent is a solution, so neither can be
+            raise ModelError(f"level {number}: {solver.status_name(status)} {model.cp.validate()}")
         if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
             bounds += [None] * (len(compiled.problem.levels) - number)
             return Answer(where, tuple(bounds), False)
@@ -305,16 +311,16 @@ def _spread(model: _Model, objective: Spread) -> tuple[Expr, int, int]:
     weights = {h: round(precision * largest**2 / int(balance.capacity[h]) ** 2) for h in counted.tolist()}
     # Roots add up: that of the known squares, weights rounded, and that of half a unit on each host.
     root = math.sqrt(1.001 * (model.most + objective.threshold**2) * scale) + math.sqrt(sum(weights.values())) / 2 + 1
-    elsewhere = np.bincount(model.incumbent[model.fixed], weights=balance.load[model.fixed], minlength=len(balance.capacity)).astype(np.int64)
+    fixed = model.fixed
+    elsewhere = np.bincount(model.incumbent[fixed], weights=balance.load[fixed], minlength=len(balance.capacity)).astype(np.int64)
     terms: list[Expr] = []
     greatest = 0
     for h, weight in weights.items():
         here = [(int(balance.load[s]), variable) for s, variable in model.here.get(h, ()) if balance.load[s]]
         low = int(elsewhere[h] - balance.level[h]) + unit // 2
-        high = (low + sum(load for load, _ in here)) // unit
         if not here:
-            terms.append(weight * high**2)
-            greatest += weight * high**2
+            terms.append(weight * (low // unit) ** 2)
+            greatest += weight * (low // unit) ** 2
             continue
         distance, square, top = _distance(model, h, here, low, unit, root / math.sqrt(weight))
         for step in range(-_TANGENTS, _TANGENTS + 1):  # the linear part of the solver knows little of squares: tangents teach it
@@ -324,13 +330,15 @@ def _spread(model: _Model, objective: Spread) -> tuple[Expr, int, int]:
         terms.append(weight * square)
         greatest += weight * top**2
     allowed = int(objective.threshold**2 * scale + 1e-6)
+    greatest = greatest if math.isinf(root) else min(greatest, math.ceil(root**2))
     excess = model.cp.new_int_var(0, greatest, "excess")
     model.cp.add(excess >= sum(terms) - allowed)
-    return excess, scale, greatest if math.isinf(root) else min(greatest, math.ceil(root**2))
+    return excess, scale, greatest
 
 
-def _distance(model: _Model, host: int, here: list[tuple[int, Expr]], low: int, unit: int, reach: float) -> tuple[Expr, Expr, int]:
-    """(load above ``low`` in units, its square, its greatest size), the load being that of the servers ``here``; at most ``reach``."""
+def _distance(model: _Model, host: int, here: list[tuple[int, Expr]], low: int, unit: int,
+              reach: float) -> tuple[Expr, Expr, int]:
+    """(``low`` plus the load of the servers ``here``, in units, its square, its greatest size); its size is at most ``reach``."""
     high = low + sum(load for load, _ in here)
     ends = low // unit, high // unit
     if math.isfinite(reach):

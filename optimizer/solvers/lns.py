@@ -19,7 +19,7 @@ _ROUND_S = 2.0
 
 def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: int,
             found: Callable[[Index], None], rounds_without: int = 30) -> Index:
-    """Improve a legal placement until time is up or so many neighbourhoods in a row brought nothing; ``found`` hears of each step."""
+    """Improve a legal placement until time is up or ``rounds_without`` parts in a row brought nothing; ``found`` gets each."""
     rng = np.random.default_rng(seed)
     values = compiled.problem.values(compiled.arrays.placement(where))
     idle = 0

@@ -10,11 +10,11 @@ from typing import Any
 from cliff.app import App
 from cliff.command import Command
 from cliff.commandmanager import CommandManager
-from rich.console import Console
 
 from optimizer.errors import PlacewrightError
 from placewright.cli.audit import AuditRun
 from placewright.cli.cluster import ClusterSave, ClusterShow
+from placewright.cli.common import console
 from placewright.cli.plan import PlanApply, PlanShow
 from placewright.cli.strategy import StrategyList, StrategyShow
 
@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, type[Command]] = {
 class PlacewrightApp(App):
     """cliff's application with our commands, our exit codes and no traceback."""
 
+    NAME = "placewright"
     LOG = logging.getLogger("placewright")
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class PlacewrightApp(App):
     def build_option_parser(self, description: str | None, version: str | None,
                             argparse_kwargs: dict[str, Any] | None = None) -> argparse.ArgumentParser:
         """Add our global option to cliff's."""
-        parser: argparse.ArgumentParser = super().build_option_parser(description, version, argparse_kwargs)
+        parser: argparse.ArgumentParser = super().build_option_parser(description, version, {"prog": self.NAME, **(argparse_kwargs or {})})
         parser.add_argument("--config-file", action="append", default=[], metavar="FILE",
                             help="Settings of the site (oslo.config format); may be given several times. docs/configuration.md lists them.")
         return parser
@@ -52,12 +53,20 @@ class PlacewrightApp(App):
         level = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}.get(self.options.verbose_level, logging.DEBUG)
         logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
+    def interact(self) -> None:
+        """No shell of our own: without a command, say what there is."""
+        self.parser.error("a command is needed; placewright --help lists them")
+
     def run_subcommand(self, argv: list[str]) -> int:
         """Run a command; every error becomes one message on stderr and exit code 1, wrong usage 2."""
         try:
             command, _, rest = self.command_manager.find_command(argv)
         except ValueError:
-            return int(super().run_subcommand(argv) or 2)
+            # Not cliff's own answer: it goes to stdout.
+            near = self.get_fuzzy_matches(argv[0])
+            console().print(f"placewright: there is no command {' '.join(argv)!r}; near to it are {', '.join(near)}; "
+                            "placewright --help lists all", soft_wrap=True)
+            return 2
         name = " ".join(argv[:len(argv) - len(rest)])
         try:
             instance = command(self, self.options, cmd_name=name)
@@ -66,8 +75,13 @@ class PlacewrightApp(App):
         except PlacewrightError as error:
             if self.options.debug:
                 raise
-            Console(stderr=True, soft_wrap=True, highlight=False).print(f"placewright: {error}", markup=False)
+            console().print(f"placewright: {error}", soft_wrap=True)
             return 1
+        except ValueError as error:
+            if not str(error).startswith("No recognized column"):  # what cliff says to a wrong -c
+                raise
+            console().print(f"placewright {name}: {error}", soft_wrap=True)
+            return 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,9 +9,10 @@ from cliff.lister import Lister
 
 from migrate.plan import write_plan
 from placewright.audit import run_audit
-from placewright.cli.common import add_source, config, console, seconds, source_of, whole
+from placewright.cli.common import add_source, check_writable, config, console, seconds, source_of, whole
 from placewright.cli.plan_view import COLUMNS, remarks, row
 from placewright.config import time_model
+from strategies.base import ParameterError
 from strategies.registry import strategy
 
 
@@ -35,6 +36,7 @@ class AuditRun(Lister):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each action; figures, reasons against and remarks on stderr."""
         conf = config(self)
+        check_writable(options.out)
         out = console()
         with out.status("starting") as status:
             plan = run_audit(source_of(options, conf), strategy(options.strategy), _merged(options.param), max_moves=options.max_moves,
@@ -66,6 +68,6 @@ def _merged(assignments: list[tuple[list[str], Any]]) -> dict[str, Any]:
         for step in path[:-1]:
             inside = inside.setdefault(step, {})
             if not isinstance(inside, dict):
-                raise argparse.ArgumentTypeError(f"{'.'.join(path)}: {step} is given as a value and as an object")
+                raise ParameterError(f"--param {'.'.join(path)}: {step} is given as a value and as an object; one of them is right")
         inside[path[-1]] = value
     return merged

@@ -15,7 +15,7 @@ from optimizer.movability import obstacles
 from optimizer.placement import placement_of
 from optimizer.snapshot import write_snapshot
 from optimizer.summary import METRICS
-from placewright.cli.common import add_source, config, console, seconds, source_of
+from placewright.cli.common import add_source, check_writable, config, console, source_of, whole
 from placewright.config import gnocchi_settings
 from placewright.sources import CloudSource
 from policy_sources import nova
@@ -35,7 +35,8 @@ class ClusterShow(Lister):
         """A row for each host; remarks on stderr."""
         cluster = source_of(options, config(self)).cluster()
         self._remarks(cluster)
-        metrics = METRICS if cluster.load is not None else ()
+        known = cluster.load is not None and all(server.usage is not None for server in cluster.servers)
+        metrics = METRICS if known else ()
         load = {metric: host_load(cluster, placement_of(cluster), metric) for metric in metrics}
         columns = ("Host", "Zone", "Service", "Servers", "VCPU", "MEMORY_MB", *(f"{metric} load %" for metric in metrics))
         return columns, [(host.name, host.zone, f"{host.status}, {host.state}", len(cluster.servers_on[host.name]),
@@ -69,7 +70,7 @@ class ClusterSave(Command):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("file", metavar="FILE", type=Path, help="The file; its ending (.gz, .xz) chooses the compression.")
         parser.add_argument("--cloud", metavar="NAME", required=True, help="Cloud of clouds.yaml; \"envvars\" is the one of the OS_* variables.")
-        parser.add_argument("--load-window", metavar="SECONDS", type=seconds,
+        parser.add_argument("--load-window", metavar="SECONDS", type=whole(1),
                             help="Also read the load of the servers over this many seconds before now.")
         parser.add_argument("--missing-load", choices=("fail", "flavor", "idle"), default="fail",
                             help="Servers without measures: name them and stop, take all of their flavor, or take nothing. Default: fail.")
@@ -77,9 +78,10 @@ class ClusterSave(Command):
 
     def take_action(self, options: argparse.Namespace) -> None:
         """Write the file."""
+        check_writable(options.file)
         source = CloudSource(options.cloud, gnocchi_settings(config(self)))
         cluster = source.cluster()
         if options.load_window is not None:
-            cluster = source.with_load(cluster, LoadNeed(int(options.load_window), 300, "mean", options.missing_load))
+            cluster = source.with_load(cluster, LoadNeed(options.load_window, 300, "mean", options.missing_load))
         write_snapshot(cluster, options.file)
         console().print(f"{options.file}: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers", soft_wrap=True)

@@ -1,6 +1,8 @@
 """What several commands share: where the cluster comes from, and how remarks are written."""
 
 import argparse
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cliff.command import Command
@@ -8,13 +10,15 @@ from oslo_config import cfg
 from rich.console import Console
 from rich.table import Table
 
+from optimizer.snapshot import DocumentError
 from placewright.config import gnocchi_settings, load_config
 from placewright.sources import CloudSource, SnapshotSource
 
 
 def console() -> Console:
     """Where progress and remarks go: stderr, so that stdout holds data only."""
-    return Console(stderr=True, highlight=False)
+    # Names of servers may hold what rich takes for markup.
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def config(command: Command) -> cfg.ConfigOpts:
@@ -35,17 +39,27 @@ def source_of(options: argparse.Namespace, conf: cfg.ConfigOpts) -> CloudSource 
     return SnapshotSource(options.snapshot) if options.cloud is None else CloudSource(options.cloud, gnocchi_settings(conf))
 
 
-def whole(least: int) -> "type[int]":
-    """An argparse type: a whole number of at least ``least``."""
+def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least ``least``; the solver takes no more than 32 bits."""
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
         return value
-    return parse  # type: ignore[return-value]
+    return parse
+
+
+def check_writable(*files: Path | None) -> None:
+    """Raise DocumentError for a file that cannot be written, before hours of work go into its content."""
+    for file in files:
+        if file is not None and file.is_dir():
+            raise DocumentError(file, ["cannot be written: it is a directory"])
+        if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
+            why = "has no write permission" if file.parent.is_dir() else "does not exist"
+            raise DocumentError(file, [f"cannot be written: directory {file.parent} {why}"])
 
 
 def seconds(text: str) -> float:
@@ -61,7 +75,7 @@ def seconds(text: str) -> float:
 
 def figures(title: str, columns: dict[str, dict[str, float]]) -> Table:
     """A table of figures side by side; a row for each figure that any column has."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("")
     for name in columns:
         table.add_column(name, justify="right")

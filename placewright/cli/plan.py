@@ -15,7 +15,7 @@ from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import write_bytes
 from placewright.apply import Outcome, apply_plan
-from placewright.cli.common import add_source, config, console, figures, source_of, whole
+from placewright.cli.common import add_source, check_writable, config, console, figures, source_of, whole
 from placewright.cli.plan_view import COLUMNS, remarks, row
 from placewright.config import limits, time_model
 from placewright.page import write_page
@@ -63,9 +63,10 @@ class PlanApply(Lister):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each action; progress and the comparison on stderr."""
         conf, plan = config(self), read_plan(options.plan)
+        check_writable(options.page, options.report)
         source = source_of(options, conf)
         columns = ("Step", "Action", "What", "From", "To", "State", "Seconds", "Text")
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(),
+        with Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(),
                       transient=True) as progress:
             bar = progress.add_task("reading the cluster", total=max(1, len(plan.actions)))
             ended: set[str] = set()
@@ -83,7 +84,9 @@ class PlanApply(Lister):
                 if not sys.stdin.isatty():
                     raise PlacewrightError("carrying out a plan changes the cloud: give --yes, or answer at a terminal")
                 progress.stop()
-                answer = input(f"Carry out {len(plan.actions)} actions on {cluster.name}? [y/N] ")
+                # Not input(): it asks on stdout, where data belongs.
+                progress.console.print(f"Carry out {len(plan.actions)} actions on {cluster.name}? [y/N] ", end="", soft_wrap=True)
+                answer = sys.stdin.readline()
                 progress.start()
                 return answer.strip().lower() in ("y", "yes")
 
@@ -106,7 +109,7 @@ class PlanApply(Lister):
     def _remarks(self, plan: Plan, outcome: Outcome) -> None:
         out = console()
         out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {
-            "before": dict(plan.before), "promised": dict(plan.after), "reached": outcome.reached}))
+            "before": outcome.present, "promised": outcome.promised, "reached": outcome.reached}))
         counts = ", ".join(f"{n} {state}" for state, n in sorted(outcome.report.counts.items())) or "nothing to do"
         out.print(f"{counts}, in {outcome.report.seconds:.0f} s", soft_wrap=True)
         for text in (*outcome.misplaced, *outcome.notes):

@@ -50,7 +50,10 @@ def test_no_gnocchi_in_the_catalog(cloud: Cloud, tmp_path: Path) -> None:
     cloud.connection.identity.update_service(service, is_enabled=False)
     try:
         done = Command(cloud, tmp_path).run(*AUDIT)
+        assumed = Command(cloud, tmp_path).run(*AUDIT, "--param", "missing_load=flavor", "--time-limit", "1")
     finally:
         cloud.connection.identity.update_service(service, is_enabled=True)
     assert done.code == 1
-    assert "metric" in done.remarks
+    assert "no gnocchi endpoint" in done.remarks
+    assert "missing_load" in done.remarks
+    assert assumed.code == 0, assumed.remarks

@@ -123,9 +123,7 @@ def test_a_service_that_is_down_is_named_with_its_url(serve: Serve) -> None:
         read_cluster(connection)
 
 
-def test_timeouts_and_retries_are_set_unless_the_operator_did(
-    serve: Serve, clouds_yaml: Callable[[str], None]
-) -> None:
+def test_timeouts_and_retries_are_set_unless_the_operator_did(serve: Serve, clouds_yaml: Callable[[str], None]) -> None:
     server, connection = serve(SyntheticCloud(1, 1))
     assert connection.session.timeout == TIMEOUT_S
     assert connection.config.get_connect_retries("compute") == RETRIES

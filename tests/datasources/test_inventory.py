@@ -341,3 +341,45 @@ def test_bare_metal_is_left_out(serve: Serve) -> None:
     assert {one.host for one in found.servers} == {"host-0000", "host-0001"}
     assert any("bare-metal" in note for note in found.notes)
     assert server.requests["GET /placement/resource_providers/ID/allocations"] == 2
+
+
+def test_a_migration_record_that_never_ended_is_a_leftover(serve: Serve) -> None:
+    cloud = SyntheticCloud(2, 4)
+    server = next(iter(cloud.guests))
+    cloud.start_transfer(server, "host-0001")
+    cloud.end_transfer(server)
+    cloud.transfers[server].status = "running"
+    _, connection = serve(cloud)
+    found = read_cluster(connection)
+    assert found.migrations == ()
+    assert any("never ended" in note for note in found.notes)
+
+
+def test_the_destination_is_known_before_novas_record_names_it(serve: Serve) -> None:
+    cloud = SyntheticCloud(3, 6)
+    server = next(iter(cloud.guests))
+    cloud.start_transfer(server, "host-0002")
+    cloud.transfers[server].destination = None
+    _, connection = serve(cloud)
+    migration = read_cluster(connection).migration_of[server]
+    assert migration.destination == "host-0002"
+    assert migration.resources == cloud.guests[server].resources
+
+
+def test_a_resize_that_is_being_reverted(serve: Serve) -> None:
+    """Placement has already gone back, Nova has not: the server holds nothing where it still is."""
+    cloud = SyntheticCloud(3, 6)
+    server = next(iter(cloud.guests))
+    old = share(cloud.guests[server].flavor)
+    cloud.start_transfer(server, "host-0002", kind="resize", flavor="large")
+    record = cloud.transfers[server]
+    record.status, cloud.guests[server].task_state = "reverting", "resize_reverting"
+    cloud.free(server, "host-0002")
+    cloud.free(record.uuid, "host-0000")
+    cloud.allocate(server, "host-0000", old)
+    _, connection = serve(cloud)
+    found = read_cluster(connection)
+    assert (found.server_by_id[server].host, found.server_by_id[server].resources) == ("host-0002", {})
+    assert found.server_by_id[server].obstacles == ()
+    assert found.migration_of[server].resources == old
+    assert found.host_by_name["host-0000"].held == {}

@@ -159,7 +159,8 @@ def test_a_host_that_the_snapshot_does_not_know(read: Cloud) -> None:
 
 def test_a_server_that_moves_while_it_is_read(read: Cloud) -> None:
     cloud, server, connection, cluster = read
-    mover, moved = on(cloud, "host-0000")[0], []
+    mover = on(cloud, "host-0000")[0]
+    moved: list[str] = []
 
     def before(path: str, query: Query) -> None:
         if path.endswith("/allocations") and not moved:

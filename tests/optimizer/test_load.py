@@ -23,13 +23,15 @@ def test_memory_in_mb_rounded_up(used: float, expected: int) -> None:
 
 
 def test_capacity_is_physical() -> None:
-    host = make_host("a", vcpus=4, ratio=16, inventory={"PCPU": Inventory(total=2), "MEMORY_MB": Inventory(total=2048, reserved=512)})
+    host = make_host("a", vcpus=4, ratio=16, inventory={"PCPU": Inventory(total=2),
+                                                        "MEMORY_MB": Inventory(total=2048, reserved=512)})
     assert (host_capacity(host, "cpu"), host_capacity(host, "memory")) == (600, 2048)
     bare = Host(id="i", name="bare", inventory={})
     assert (host_capacity(bare, "cpu"), host_capacity(bare, "memory")) == (0, 0)
 
 
 def test_load_of_hosts_follows_the_placement() -> None:
-    cluster = make_cluster([make_host("a"), make_host("b")], [make_server("s1", "a", cpu_cores=1), make_server("s2", "a", cpu_cores=0.5)])
+    cluster = make_cluster([make_host("a"), make_host("b")],
+                           [make_server("s1", "a", cpu_cores=1), make_server("s2", "a", cpu_cores=0.5)])
     assert host_load(cluster, moved(cluster), "cpu") == {"a": 150, "b": 0}
     assert host_load(cluster, moved(cluster, s2="b"), "cpu") == {"a": 100, "b": 50}

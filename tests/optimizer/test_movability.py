@@ -13,7 +13,8 @@ def kinds(server: dict[str, Any], specs: dict[str, str] | None = None, propertie
           fields: dict[str, Any] | None = None, **options: bool) -> list[str]:
     """The kinds of obstacle of a server with a flavor, an image, and other fields of its cluster."""
     one = make_server("s1", **{"host": "a", "flavor": "special", "image": None if properties is None else "image", **server})
-    cluster = make_cluster([make_host("a"), make_host("down", state="down")], [one], flavors=[make_flavor("special", **(specs or {}))],
+    cluster = make_cluster([make_host("a"), make_host("down", state="down")], [one],
+                           flavors=[make_flavor("special", **(specs or {}))],
                            images=[Image(id="image", properties=properties or {})], **(fields or {}))
     found = obstacles(cluster, one, **options)
     assert all(obstacle.text for obstacle in found)
@@ -28,7 +29,8 @@ def kinds(server: dict[str, Any], specs: dict[str, str] | None = None, propertie
     ({"locked": True}, ["locked"]),
     ({"obstacles": (Obstacle(kind="pci", text="a port"),)}, ["pci"]),
     ({"resources": {"PCPU": 2}}, ["numa"]),
-    *[({"resources": {name: 1}}, ["pci"]) for name in ("VGPU", "PCI_DEVICE", "SRIOV_NET_VF", "CUSTOM_PCI_8086", "FPGA", "NET_BW_EGR_KILOBIT_PER_SEC")],
+    *[({"resources": {name: 1}}, ["pci"]) for name in ("VGPU", "PCI_DEVICE", "SRIOV_NET_VF", "CUSTOM_PCI_8086", "FPGA",
+                                                       "NET_BW_EGR_KILOBIT_PER_SEC")],
     ({"resources": {"CUSTOM_LICENCE": 1}}, []),
     ({"status": "ERROR", "host": "down", "task_state": "deleting", "locked": True, "resources": {"VGPU": 1}},
      ["task_state", "status", "host_down", "pci", "locked"]),
@@ -41,7 +43,8 @@ def test_servers(server: dict[str, Any], expected: list[str]) -> None:
 @pytest.mark.parametrize(("specs", "properties", "expected"), [
     ({"hw__cpu_policy": "dedicated"}, None, ["numa"]), ({"hw__cpu_policy": "mixed"}, None, ["numa"]),
     ({"hw__numa_nodes": "2"}, None, ["numa"]), ({"hw__mem_page_size": "large"}, None, ["numa"]),
-    ({}, {"hw_cpu_policy": "dedicated"}, ["numa"]), ({}, {"hw_numa_nodes": "2"}, ["numa"]), ({}, {"hw_mem_page_size": "1GB"}, ["numa"]),
+    ({}, {"hw_cpu_policy": "dedicated"}, ["numa"]), ({}, {"hw_numa_nodes": "2"}, ["numa"]),
+    ({}, {"hw_mem_page_size": "1GB"}, ["numa"]),
     ({"pci_passthrough__alias": "card:1"}, None, ["pci"]),
     ({"hw__tpm_version": "2.0"}, None, ["host_local"]), ({}, {"hw_tpm_version": "2.0"}, ["host_local"]),
     ({"hw__pmem": "6GB"}, None, ["host_local"]),

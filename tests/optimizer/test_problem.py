@@ -9,7 +9,8 @@ from optimizer.objectives.remaining import Remaining
 from optimizer.problem import Problem, Term, better
 from tests.support.clusters import make_cluster, make_host, make_server, moved
 
-CLUSTER = make_cluster([make_host("a"), make_host("b"), make_host("off", status="disabled")], [make_server("s1", "a"), make_server("s2", "a")])
+CLUSTER = make_cluster([make_host("a"), make_host("b"), make_host("off", status="disabled")],
+                       [make_server("s1", "a"), make_server("s2", "a")])
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), [
@@ -27,7 +28,8 @@ def test_levels_of_different_number_cannot_be_compared() -> None:
 
 @pytest.mark.parametrize(("limit", "to", "expected"), [
     (0, {"s1": "b"}, [("max_moves", "1 servers move, 0 may")]),
-    (1, {"s1": "b", "s2": "off"}, [("available", "off is disabled and up; s2 cannot go there"), ("max_moves", "2 servers move, 1 may")]),
+    (1, {"s1": "b", "s2": "off"}, [("available", "off is disabled and up; s2 cannot go there"),
+                                   ("max_moves", "2 servers move, 1 may")]),
     (1, {"s1": "b"}, []), (0, {}, []), (None, {"s1": "b", "s2": "b"}, []),
 ])
 def test_breaches_include_the_limit_on_moves(limit: int | None, to: dict[str, str], expected: list[tuple[str, str]]) -> None:

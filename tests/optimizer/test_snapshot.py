@@ -62,7 +62,8 @@ def faulty(path: Path, *changes: tuple[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize(("name", "content", "expected"), [
     ("missing.json", None, ["cannot be read: No such file or directory"]),
-    ("cut.json.xz", lzma.compress(b"{}" * 500)[:-20], ["is not a whole .xz file: Compressed file ended before the end-of-stream marker was reached"]),
+    ("cut.json.xz", lzma.compress(b"{}" * 500)[:-20],
+     ["is not a whole .xz file: Compressed file ended before the end-of-stream marker was reached"]),
     ("plain.xz", b"{}", ["is not a whole .xz file: Input format not supported by decoder"]),
     ("cut.gz", gzip.compress(bytes(range(256)))[:-20],
      ["is not a whole .gz file: Compressed file ended before the end-of-stream marker was reached"]),
@@ -101,7 +102,8 @@ def test_a_directory_is_no_snapshot(tmp_path: Path) -> None:
      "cluster.servers[1].locked: Input should be a valid boolean, unable to interpret input (got 'perhaps')"),
     ("servers.1.resources.VCPU", None, f"cluster.servers[1].resources.VCPU: {INT} (got None)"),
     ("groups.0.policy", "near",
-     "cluster.groups[0].policy: Input should be 'affinity', 'anti-affinity', 'soft-affinity' or 'soft-anti-affinity' (got 'near')"),
+     "cluster.groups[0].policy: Input should be 'affinity', 'anti-affinity', 'soft-affinity' or 'soft-anti-affinity' "
+     "(got 'near')"),
     ("servers.0.host", "h9", "cluster.servers[0].host: there is no host 'h9' in this snapshot"),
     ("servers.1.flavor", "x", "cluster.servers[1].flavor: there is no flavor 'x' in this snapshot"),
     ("servers.0.image", "x", "cluster.servers[0].image: there is no image 'x' in this snapshot"),
@@ -140,16 +142,20 @@ def test_one_fault(tmp_path: Path, where: str, value: object, fault: str) -> Non
 
 
 def test_faults_of_form_are_reported_together(tmp_path: Path) -> None:
-    faults = faulty(tmp_path / "bad.json", ("colour", "red"), ("hosts.0.held.VCPU", "x"), ("servers.1.name", 5), ("groups.0.policy", "near"))
+    faults = faulty(tmp_path / "bad.json", ("colour", "red"), ("hosts.0.held.VCPU", "x"), ("servers.1.name", 5),
+                    ("groups.0.policy", "near"))
     assert [fault.split(":")[0] for fault in faults] == [
         "cluster.hosts[0].held.VCPU", "cluster.servers[1].name", "cluster.groups[0].policy", "cluster.colour"]
 
 
 def test_faults_of_content_are_reported_together(tmp_path: Path) -> None:
-    faults = faulty(tmp_path / "bad.json", ("hosts.1.id", "i1"), ("hosts.0.held.VCPU", -1), ("hosts.0.aggregates", ["x"]), ("servers.0.host", "x"),
-                    ("servers.0.flavor", "x"), ("servers.0.image", "x"), ("servers.0.usage.cpu_cores", -1), ("migrations.0.source", "x"))
+    faults = faulty(tmp_path / "bad.json", ("hosts.1.id", "i1"), ("hosts.0.held.VCPU", -1), ("hosts.0.aggregates", ["x"]),
+                    ("servers.0.host", "x"),
+                    ("servers.0.flavor", "x"), ("servers.0.image", "x"), ("servers.0.usage.cpu_cores", -1),
+                    ("migrations.0.source", "x"))
     assert [fault.split(":")[0] for fault in faults] == [
-        "cluster.hosts", "cluster.hosts[0].aggregates", "cluster.hosts[0].held.VCPU", "cluster.servers[0].host", "cluster.servers[0].flavor",
+        "cluster.hosts", "cluster.hosts[0].aggregates", "cluster.hosts[0].held.VCPU", "cluster.servers[0].host",
+        "cluster.servers[0].flavor",
         "cluster.servers[0].image", "cluster.servers[0].usage.cpu_cores", "cluster.migrations[0].source"]
 
 

@@ -24,7 +24,8 @@ ALWAYS = ["Capacity", "Available", "Movable", "ZonePin"]
 def cluster(*, flavor: Flavor | None = None, image: Image | None = None, aggregates: tuple[Aggregate, ...] = (),
             groups: tuple[ServerGroup, ...] = (), member_of: tuple[str, ...] = (), **server: Any) -> Cluster:
     """s1 on host a as told, s2 on host b plain; host a is in the aggregates ``member_of``."""
-    one = make_server("s1", "a", **{"flavor": flavor.name if flavor else "medium", "image": image.id if image else None, **server})
+    one = make_server("s1", "a", **{"flavor": flavor.name if flavor else "medium", "image": image.id if image else None,
+                                    **server})
     return make_cluster([make_host("a", aggregates=member_of), make_host("b")], [one, make_server("s2", "b", project="other")],
                         flavors=[flavor] if flavor else [], images=[image] if image else [], aggregates=aggregates, groups=groups)
 
@@ -48,7 +49,8 @@ def rule(kind: type[Constraint], of: Cluster) -> Any:
     ({"flavor": make_flavor("f", aggregate_instance_extra_specs__tier="1")}, ["AggregateIsolation"]),
     ({"groups": (make_group("affinity", "s1"),)}, ["Affinity"]),
     ({"groups": (make_group("anti-affinity", "s1"),)}, ["AntiAffinity"]),
-    ({"groups": (make_group("soft-affinity", "s1"), make_group("soft-anti-affinity", "s2", name="g2"))}, ["SoftGroup", "SoftGroup"]),
+    ({"groups": (make_group("soft-affinity", "s1"), make_group("soft-anti-affinity", "s2", name="g2"))},
+     ["SoftGroup", "SoftGroup"]),
 ])
 def test_a_rule_is_there_when_the_cluster_has_cause_for_it(fields: dict[str, Any], expected: list[str]) -> None:
     assert [type(rule).__name__ for rule in constraints(cluster(**fields))] == ALWAYS + expected
@@ -92,7 +94,8 @@ def test_isolation_asks_what_some_aggregate_speaks_of() -> None:
     of = cluster(flavor=flavor, image=Image(id="i", properties={"os": "linux", "distro": "debian", "trait:Y": "required"}),
                  aggregates=aggregates, project="p1")
     assert rule(AggregateIsolation, of) == AggregateIsolation({
-        "s1": IsolationNeed(specs=(("disk", "ssd"), ("tier", "2")), image=(("os", "linux"),), project="p1", traits=frozenset("XY")),
+        "s1": IsolationNeed(specs=(("disk", "ssd"), ("tier", "2")), image=(("os", "linux"),), project="p1",
+                            traits=frozenset("XY")),
         "s2": IsolationNeed(project="other")})
 
 

@@ -113,7 +113,8 @@ def _hosts(draw: st.DrawFn, number: int, mixed: bool) -> Host:
     status, state = draw(_sometimes(st.sampled_from((("disabled", "up"), ("enabled", "down"))), ("enabled", "up")))
     held = draw(_sometimes(st.sampled_from(({"VCPU": 1}, {"MEMORY_MB": 2048, "CUSTOM_CARD": 1}, {"VCPU": 40})), {}))
     return Host(id=f"id-h{number}", name=f"h{number}", inventory=inventory, held=held, status=status, state=state,
-                zone=draw(st.sampled_from(("nova", "nova", "east"))), traits=draw(st.sampled_from(((), TRAITS[:1], TRAITS[1:], TRAITS))),
+                zone=draw(st.sampled_from(("nova", "nova", "east"))),
+                traits=draw(st.sampled_from(((), TRAITS[:1], TRAITS[1:], TRAITS))),
                 aggregates=tuple(draw(st.lists(st.sampled_from([a.id for a in AGGREGATES]), max_size=2, unique=True))))
 
 
@@ -141,7 +142,7 @@ def _groups(draw: st.DrawFn, number: int, servers: tuple[Server, ...]) -> Server
 
 @st.composite
 def _migrations(draw: st.DrawFn, server: Server, hosts: int) -> Migration:
-    other = draw(st.sampled_from([f"h{h}" for h in range(hosts)] + [None]))
+    other = draw(st.sampled_from([*[f"h{h}" for h in range(hosts)], None]))
     source, destination = (server.host, other) if other is None or draw(st.booleans()) else (other, server.host)
     resources = draw(st.sampled_from((server.resources, {"VCPU": 1}, {})))
     return Migration(id=f"m-{server.id}", server=server.id, source=source, destination=destination, kind="live-migration",
@@ -157,7 +158,7 @@ def clusters(draw: st.DrawFn, max_hosts: int = 4, max_servers: int = 6, mixed: b
     hosts = tuple(draw(_hosts(n, mixed)) for n in range(draw(st.integers(2, max_hosts))))
     servers = tuple(draw(_servers(n, len(hosts))) for n in range(draw(st.integers(min_servers, max_servers))))
     groups = tuple(draw(_groups(n, servers)) for n in range(draw(st.sampled_from((0, 2, 3, 4))))) if servers else ()
-    flying = draw(_sometimes(st.lists(st.sampled_from(servers), max_size=2, unique_by=lambda s: s.id), [])) if servers else []
+    flying = draw(st.lists(st.sampled_from(servers), max_size=2, unique_by=lambda s: s.id)) if servers else []
     migrations = tuple(draw(_migrations(server, len(hosts))) for server in flying)
     return make_cluster(hosts, servers, flavors=FLAVORS, images=IMAGES, aggregates=AGGREGATES, groups=groups,
                         migrations=migrations, load=LOAD)

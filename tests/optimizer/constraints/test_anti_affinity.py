@@ -26,7 +26,8 @@ FLYING = (in_flight("s1", "a", "b"),)  # the server is still on a
     # A resize on the spot holds one host, once.
     (2, "ab", (in_flight("s1", "a", "a"),), {"s2": "a"}, []),
 ])
-def test_members_of_a_host(limit: int, now: str, migrations: tuple[Migration, ...], to: dict[str, str], expected: list[object]) -> None:
+def test_members_of_a_host(limit: int, now: str, migrations: tuple[Migration, ...], to: dict[str, str],
+                           expected: list[tuple[tuple[str, ...], str, bool]]) -> None:
     servers = [make_server(f"s{n}", host) for n, host in enumerate(now, 1)]
     cluster = make_cluster(HOSTS, servers, migrations=migrations)
     rule = AntiAffinity("group", ("s1", "s2", "s3", "deleted"), limit)

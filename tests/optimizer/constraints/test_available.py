@@ -5,8 +5,10 @@ import pytest
 from optimizer.constraints.available import Available
 from tests.support.clusters import make_cluster, make_host, make_server, moved
 
-CLUSTER = make_cluster([make_host("a"), make_host("off", status="disabled"), make_host("down", state="down"), make_host("drained")],
-                       [make_server("s1", "a"), make_server("s2", "off"), make_server("s3", "down"), make_server("s4", "drained")])
+CLUSTER = make_cluster([make_host("a"), make_host("off", status="disabled"), make_host("down", state="down"),
+                        make_host("drained")],
+                       [make_server("s1", "a"), make_server("s2", "off"), make_server("s3", "down"),
+                        make_server("s4", "drained")])
 
 
 @pytest.mark.parametrize(("to", "expected"), [

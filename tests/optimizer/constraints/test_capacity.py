@@ -20,7 +20,8 @@ def two_hosts(**b: Any) -> Cluster:
     ({"vcpus": 2, "ratio": 1.9}, ["s1"], [("VCPU on b: 4 used of 3", ("s1",), False)]),
     ({"held": {"VCPU": 1}}, ["s1"], [("VCPU on b: 5 used of 4", ("s1",), False)]),
     ({"inventory": {"VCPU": Inventory(total=5, reserved=2)}}, ["s1"], [("VCPU on b: 4 used of 3", ("s1",), False)]),
-    ({"inventory": {"VCPU": Inventory(total=8, max_unit=1)}}, ["s1", "s2"], [("VCPU on b: one server may take 1, s1 takes 2", ("s1",), False)]),
+    ({"inventory": {"VCPU": Inventory(total=8, max_unit=1)}}, ["s1", "s2"],
+     [("VCPU on b: one server may take 1, s1 takes 2", ("s1",), False)]),
     # Without a max_unit one server may not take more than the host really has, whatever the ratio.
     ({"inventory": {"VCPU": Inventory(total=1, allocation_ratio=16.0)}}, ["s1"],
      [("VCPU on b: one server may take 1, s1 takes 2", ("s1",), False)]),
@@ -38,13 +39,15 @@ def test_what_b_takes(b: dict[str, Any], to: list[str], expected: list[object]) 
 
 def test_a_class_that_the_host_lacks() -> None:
     cluster = make_cluster([make_host("a", inventory={"CUSTOM_CARD": Inventory(total=1)}), make_host("b")],
-                           [make_server("s1", "a", resources={"CUSTOM_CARD": 1}), make_server("s2", "a", resources={"CUSTOM_CARD": 0})])
+                           [make_server("s1", "a", resources={"CUSTOM_CARD": 1}),
+                            make_server("s2", "a", resources={"CUSTOM_CARD": 0})])
     found = list(Capacity().violations(cluster, moved(cluster, s1="b", s2="b")))
     assert [(v.text, v.servers, v.inherited) for v in found] == [("CUSTOM_CARD on b: 1 used of 0", ("s1",), False)]
 
 
 def test_an_overfull_class_is_inherited_by_who_takes_none_of_it() -> None:
-    cluster = make_cluster([make_host("a"), make_host("b", memory_mb=512)], [make_server("s1", "a", memory_mb=0), make_server("s2", "b")])
+    cluster = make_cluster([make_host("a"), make_host("b", memory_mb=512)],
+                           [make_server("s1", "a", memory_mb=0), make_server("s2", "b")])
     found = list(Capacity().violations(cluster, moved(cluster, s1="b")))
     assert [(v.text, v.inherited) for v in found] == [("MEMORY_MB on b: 1024 used of 512", True)]
 

@@ -17,7 +17,8 @@ from tests.support.clusters import make_cluster, make_host, make_server, moved
     ("2", "= 3", False), ("2", "= 1", True),  # "=" is "at least"
     ("2.0", "== 2", True), ("2", "== 3", False), ("2", "!= 3", True), ("2", "!= 2", False),
     ("a", "s== a", True), ("a", "s== b", False), ("a", "s!= b", True), ("a", "s!= a", False),
-    ("b", "s> a", True), ("b", "s> b", False), ("b", "s>= b", True), ("a", "s< b", True), ("b", "s< b", False), ("b", "s<= b", True),
+    ("b", "s> a", True), ("b", "s> b", False), ("b", "s>= b", True), ("a", "s< b", True), ("b", "s< b", False),
+    ("b", "s<= b", True),
     ("10", "s< 9", True),
     ("ssd", "<or> ssd <or> nvme", True), ("nvme", "<or> ssd <or> nvme", True), ("hdd", "<or> ssd <or> nvme", False),
     ("aes mmx", "<in> aes", True), ("mmx", "<in> aes", False), ("aes", "<in> aes mmx", True),
@@ -41,7 +42,8 @@ def cluster(*metadata: dict[str, str]) -> Cluster:
     ([{"disk": "hdd"}], {"specs": (("disk", "ssd"),)}, "the flavor asks for an aggregate with disk=ssd, it has hdd"),
     ([{"disk": "hdd, ssd"}], {"specs": (("disk", "ssd"),)}, None),
     ([{"disk": "hdd"}, {"disk": "ssd"}], {"specs": (("disk", "ssd"),)}, None),
-    ([{"disk": "ssd"}], {"specs": (("disk", "ssd"), ("net", "fast"))}, "the flavor asks for an aggregate with net=fast, it has none"),
+    ([{"disk": "ssd"}], {"specs": (("disk", "ssd"), ("net", "fast"))},
+     "the flavor asks for an aggregate with net=fast, it has none"),
     # Image properties: a value for which the aggregates, taken together, have others only.
     ([{"os": "windows"}], {"image": (("os", "linux"),)}, "its aggregates are for images with os=windows, the image has linux"),
     ([{"os": "windows"}, {"os": "linux"}], {"image": (("os", "linux"),)}, None),
@@ -76,5 +78,6 @@ def test_who_stays_is_inherited() -> None:
 
 
 def test_tenants() -> None:
-    assert tenants(Aggregate(id="1", name="a", metadata={"filter_tenant_id": "p1, p2,", "filter_tenant_id_x": "p3", "other": "p4"})) == [
+    assert tenants(Aggregate(id="1", name="a", metadata={"filter_tenant_id": "p1, p2,", "filter_tenant_id_x": "p3",
+                                                         "other": "p4"})) == [
         "p1", "p2", "p3"]

@@ -11,7 +11,8 @@ RULE = Movable({"s1": (Obstacle(kind="pci", text="it has a card"), Obstacle(kind
 
 def test_a_server_with_an_obstacle_that_moves() -> None:
     found = list(RULE.violations(CLUSTER, moved(CLUSTER, s1="b", s2="b")))
-    assert [(v.text, v.servers, v.inherited) for v in found] == [("s1 cannot be moved: it has a card; it is locked", ("s1",), False)]
+    assert [(v.text, v.servers, v.inherited) for v in found] == [("s1 cannot be moved: it has a card; it is locked", ("s1",),
+                                                                  False)]
 
 
 def test_staying_is_legal() -> None:

@@ -23,5 +23,7 @@ HOSTS = [make_host("a"), make_host("b"), make_host("c")]
 ])
 def test_number_of_hosts(policy: str, now: str, to: dict[str, str], servers: tuple[str, ...] | None) -> None:
     cluster = make_cluster(HOSTS, [make_server(f"s{n}", host) for n, host in enumerate(now, 1)])
-    found = list(SoftGroup("group", policy, ("s1", "s2", "s3", "deleted")).violations(cluster, moved(cluster, **to)))  # type: ignore[arg-type]
+    found = list(SoftGroup("group", policy, ("s1", "s2", "s3", "deleted")).violations(cluster,
+                                                                                      moved(cluster,
+                                                                                            **to)))  # type: ignore[arg-type]
     assert [(v.servers, v.inherited) for v in found] == ([] if servers is None else [(servers, False)])

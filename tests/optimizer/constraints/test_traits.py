@@ -7,7 +7,8 @@ from tests.support.clusters import make_cluster, make_host, make_server, moved
 
 CLUSTER = make_cluster([make_host("none"), make_host("x", traits=("X",)), make_host("xy", traits=("X", "Y"))],
                        [make_server("s1", "xy"), make_server("s2", "none"), make_server("free", "none")])
-RULE = Traits({"s1": TraitNeed(required=frozenset({"X", "Y"})), "s2": TraitNeed(required=frozenset({"X"}), forbidden=frozenset({"Y"})),
+RULE = Traits({"s1": TraitNeed(required=frozenset({"X", "Y"})),
+               "s2": TraitNeed(required=frozenset({"X"}), forbidden=frozenset({"Y"})),
                "deleted": TraitNeed(required=frozenset({"X"}))})
 
 

@@ -27,8 +27,10 @@ EMPTY = make_cluster([])
 IDLE = make_cluster([make_host("h0"), make_host("h1")])
 # Two hosts of 4 cores and one of 8, all with 4000 MiB; 2 + 1 + 1 cores used, so 1 core on the small ones is balance.
 THREE = make_cluster(
-    [make_host("h0", vcpus=4, memory_mb=4000), make_host("h1", vcpus=4, memory_mb=4000), make_host("h2", vcpus=8, memory_mb=4000)],
-    [make_server("s0", "h0", cpu_cores=2, used_mb=400, memory_mb=3000), make_server("s1", "h0", cpu_cores=1, used_mb=400, memory_mb=500),
+    [make_host("h0", vcpus=4, memory_mb=4000), make_host("h1", vcpus=4, memory_mb=4000),
+     make_host("h2", vcpus=8, memory_mb=4000)],
+    [make_server("s0", "h0", cpu_cores=2, used_mb=400, memory_mb=3000),
+     make_server("s1", "h0", cpu_cores=1, used_mb=400, memory_mb=500),
      make_server("s2", "h1", cpu_cores=1, used_mb=400, memory_mb=500)])
 
 
@@ -46,7 +48,8 @@ def test_spread_without_usage_is_an_error() -> None:
 
 @pytest.mark.parametrize(("objective", "to", "expected"), [
     (HostsInUse(), {}, 2 / 3), (HostsInUse(), {"s2": "h0"}, 1 / 3), (HostsInUse(), {"s0": "h2"}, 1.0),
-    (MoveCost(), {}, 0), (MoveCost(), {"s0": "h1"}, 0.5 / 3 + 0.5 * 3 / 4), (MoveCost(), {"s0": "h1", "s1": "h1", "s2": "h0"}, 1.0),
+    (MoveCost(), {}, 0), (MoveCost(), {"s0": "h1"}, 0.5 / 3 + 0.5 * 3 / 4),
+    (MoveCost(), {"s0": "h1", "s1": "h1", "s2": "h0"}, 1.0),
     (Remaining("h0"), {}, 2 / 3), (Remaining("h0"), {"s0": "h1"}, 1 / 3), (Remaining("h2"), {}, 0),
     (Elsewhere("h0", "h1"), {}, 0), (Elsewhere("h0", "h1"), {"s0": "h1", "s1": "h2", "s2": "h2"}, 1 / 3),
     (Spread("cpu"), {}, ((300 - 100) ** 2 / 400**2 + 0 + 200**2 / 800**2) / 3),
@@ -68,8 +71,10 @@ def test_hosts_that_nobody_may_enter_do_not_count() -> None:
 
 
 def test_what_others_hold_keeps_a_host_in_use() -> None:
-    hosts = [make_host("h0", held={"VCPU": 1}), make_host("h1", held={"VCPU": 0}), make_host("h2"), make_host("h3"), make_host("h4")]
-    cluster = make_cluster(hosts, [make_server("s0", "h2")], migrations=(in_flight("s0", "h2", "h3"), in_flight("s1", "h2", None)))
+    hosts = [make_host("h0", held={"VCPU": 1}), make_host("h1", held={"VCPU": 0}), make_host("h2"), make_host("h3"),
+             make_host("h4")]
+    cluster = make_cluster(hosts, [make_server("s0", "h2")],
+                           migrations=(in_flight("s0", "h2", "h3"), in_flight("s1", "h2", None)))
     assert bound_hosts(cluster) == {"h0", "h2", "h3"}
     assert hosts_in_use(cluster, moved(cluster, s0="h4")) == {"h0", "h2", "h3", "h4"}
 
@@ -118,7 +123,8 @@ def value_of_model(compiled: Compiled, placement: dict[str, str], objective: Obj
 
 
 @pytest.mark.parametrize(("mixed", "within"), [
-    (False, lambda value, unit, servers: unit), (True, lambda value, unit, servers: unit + 1e-3 * value)], ids=["one size", "mixed"])
+    (False, lambda value, unit, servers: unit), (True, lambda value, unit, servers: unit + 1e-3 * value)],
+    ids=["one size", "mixed"])
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 @given(data=st.data())
 def test_the_model_has_the_value_of_the_objective(objective: Objective, mixed: bool, within: Callable[[float, float, int], float],

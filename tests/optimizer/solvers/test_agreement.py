@@ -1,9 +1,10 @@
 """Each constraint is stated twice or more: its checker, its CP-SAT encoding, its local-search encoding. They must agree."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ortools.sat.python import cp_model
 
@@ -16,12 +17,12 @@ from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.placement import Placement
-from optimizer.problem import Problem, Term, better
+from optimizer.problem import Problem, Term
 from optimizer.solvers import cp_sat, local_search
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.solvers.terms import Compiled, compile_problem
 from policy_sources import nova
-from tests.support.clusters import clusters, placements
+from tests.support.clusters import clusters, in_flight, make_cluster, make_group, make_host, make_server, placements
 
 LEVELS = ((Term(Spread("cpu"), 2.0), Term(HostsInUse())), (Term(MoveCost()),))
 
@@ -60,6 +61,7 @@ def model_admits(compiled: Compiled, where: np.ndarray) -> bool:
     return status != cp_model.INFEASIBLE
 
 
+@settings(max_examples=100)
 @given(st.data())
 def test_the_model_admits_exactly_what_the_checkers_admit(data: st.DataObject) -> None:
     cluster = data.draw(clusters())
@@ -71,6 +73,25 @@ def test_the_model_admits_exactly_what_the_checkers_admit(data: st.DataObject) -
         for placement in chosen:
             found = problem.breaches(placement)
             assert model_admits(compiled, indices(compiled, placement)) == (not found), (rules, placement, found)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_all_placements_of_a_group_with_members_in_flight(data: st.DataObject) -> None:
+    names, hosts = ("s0", "s1", "s2"), ("a", "b", "c")
+    on = {name: data.draw(st.sampled_from(hosts)) for name in names}
+    flying = data.draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
+    policy = data.draw(st.sampled_from(("anti-affinity", "anti-affinity", "affinity", "soft-affinity", "soft-anti-affinity")))
+    rules = data.draw(st.sampled_from(({}, {"max_server_per_host": 2}))) if policy == "anti-affinity" else {}
+    cluster = make_cluster([make_host(host) for host in hosts], [make_server(name, host) for name, host in on.items()],
+                           groups=(make_group(policy, *names, **rules),),
+                           migrations=tuple(in_flight(name, on[name], data.draw(st.sampled_from(hosts))) for name in flying))
+    problem = Problem(cluster, tuple(nova.constraints(cluster))[4:], ())
+    compiled = compile_problem(problem)
+    for where in itertools.product(hosts, repeat=len(names)):
+        placement = dict(zip(names, where, strict=True))
+        found = problem.breaches(placement)
+        assert model_admits(compiled, indices(compiled, placement)) == (not found), (placement, found)
 
 
 def walk(data: st.DataObject, compiled: Compiled, steps: int) -> Iterator[local_search.State]:
@@ -87,8 +108,8 @@ def walk(data: st.DataObject, compiled: Compiled, steps: int) -> Iterator[local_
 
 
 @given(st.data())
-def test_a_single_move_of_the_local_search_is_legal_and_every_legal_one_but_some_ways_home_is_offered(data: st.DataObject) -> None:
-    """A server may always stay where the cluster has it, but the local search does not send it back to a host that is overfull."""
+def test_the_local_search_offers_only_legal_moves_and_all_of_them_but_some_ways_home(data: st.DataObject) -> None:
+    """A server may always stay where the cluster has it, but the local search sends nobody back to a host that is overfull."""
     cluster = data.draw(clusters())
     limit = data.draw(st.sampled_from((None, 1, 2)))
     for rules in rule_sets(cluster):
@@ -141,4 +162,6 @@ def test_a_part_of_the_problem_is_solved_legally_and_never_for_the_worse(data: s
     assert not problem.breaches(after)
     assert (answer.where == incumbent)[~scope.servers].all()
     assert answer.proven
-    assert not better(problem.values(before), problem.values(after), tolerance=2e-3)
+    old, new = problem.values(before), problem.values(after)
+    assert new[0] <= old[0] + 2e-3  # hosts of several sizes are weighted to a thousandth
+    assert new[0] < old[0] - 1e-9 or new[0] > old[0] + 1e-9 or new[1] <= old[1] + 1e-7

@@ -1,5 +1,7 @@
 """Large-neighbourhood search."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,8 @@ from tests.support.clusters import make_cluster, make_group, make_host, make_ser
 def test_every_step_is_legal_and_better(levels: tuple[Level, ...], limit: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lns, "_VARIABLES", 60)
     hosts = [make_host(f"h{n}", vcpus=8 + 4 * (n % 2), status="disabled" if n == 3 else "enabled") for n in range(10)]
-    servers = [make_server(f"s{n}", f"h{n % 4 if n % 3 else n % 10}", cpu_cores=(n % 5) / 2, locked=n % 7 == 0) for n in range(30)]
+    servers = [make_server(f"s{n}", f"h{n % 4 if n % 3 else n % 10}", cpu_cores=(n % 5) / 2,
+                           locked=n % 7 == 0) for n in range(30)]
     groups = (make_group("anti-affinity", *[f"s{n}" for n in range(6)]), make_group("affinity", "s8", "s9", name="two"))
     cluster = make_cluster(hosts, servers, groups=groups)
     problem = Problem(cluster, tuple(nova.constraints(cluster)), levels, max_moves=limit)
@@ -34,7 +37,7 @@ def test_every_step_is_legal_and_better(levels: tuple[Level, ...], limit: int | 
     values = [problem.values(compiled.arrays.placement(where)) for where in steps]
     assert len(steps) > 2
     assert (last == steps[-1]).all()
-    assert all(better(after, before) for before, after in zip(values, values[1:], strict=False))
+    assert all(better(after, before) for before, after in itertools.pairwise(values))
     assert not any(problem.breaches(compiled.arrays.placement(where)) for where in steps)
 
 
@@ -44,4 +47,5 @@ def test_nothing_is_done_without_time() -> None:
     stop = MaxRuntime(0.01)
     stop.started()
     stop._begin -= 1
-    assert (lns.improve(compiled, compiled.arrays.start, stop, 0, 1, lambda where: pytest.fail("a step")) == np.array([0, 1])).all()
+    assert (lns.improve(compiled, compiled.arrays.start, stop, 0, 1,
+                        lambda where: pytest.fail("a step")) == np.array([0, 1])).all()

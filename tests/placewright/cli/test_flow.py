@@ -1,0 +1,234 @@
+"""From the audit to the end of its plan, as an operator goes: predicted is reached, and what others changed meanwhile is skipped."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimizer.cluster import Cluster
+from optimizer.snapshot import read_snapshot
+from tests.placewright.cli.conftest import Edit, Ended, Run
+from tests.support.clusters import make_group
+
+STRATEGIES = [
+    ("workload_stabilization", ["--param", "aggressiveness=5"]),
+    ("vm_workload_consolidation", []),
+    ("host_maintenance", ["--param", "maintenance_node=a"]),
+    ("host_maintenance", ["--param", "maintenance_node=id-a", "--param", "backup_node=d", "--param", "disable_live_migration=true"]),
+]
+
+
+def audit(run: Run, strategy: str, snapshot: Path, out: Path, *more: object) -> dict[str, Any]:
+    ended = run("audit", "run", strategy, "--snapshot", snapshot, "--out", out, *more)
+    assert ended.code == 0, ended.err
+    return json.loads(out.read_text())  # type: ignore[no-any-return]
+
+
+def apply(run: Run, plan: Path, snapshot: Path, report: Path) -> tuple[Ended, dict[str, Any]]:
+    ended = run("plan", "apply", plan, "--simulate", snapshot, "--yes", "-f", "json", "--report", report)
+    return ended, json.loads(report.read_text())
+
+
+@pytest.mark.parametrize(("strategy", "parameters"), STRATEGIES)
+def test_what_is_predicted_is_reached(run: Run, snapshot: Path, tmp_path: Path, strategy: str, parameters: list[str]) -> None:
+    plan = audit(run, strategy, snapshot, tmp_path / "plan.json", *parameters)
+    assert plan["state"] == "RECOMMENDED"
+    assert plan["status"] == "optimal"
+    ended, report = apply(run, tmp_path / "plan.json", snapshot, tmp_path / "report.json")
+    assert ended.code == 0
+    assert report["reached"] == plan["after"] != plan["before"]
+    assert report["before"] == plan["before"]
+    assert (report["misplaced"], report["broken"]) == ([], [])
+    assert [row["State"] for row in ended.rows] == ["SUCCEEDED"] * len(plan["actions"])
+    assert "note:" not in ended.err
+    assert len(ended.rows) == len(plan["actions"]) > 0
+
+
+@pytest.mark.parametrize(("strategy", "parameters"), STRATEGIES)
+def test_the_plan_file(run: Run, snapshot: Path, tmp_path: Path, strategy: str, parameters: list[str]) -> None:
+    plan = audit(run, strategy, snapshot, tmp_path / "plan.json", *parameters)
+    assert {"actions", "before", "after", "objective", "bound", "gap", "refused"} <= plan.keys()
+    assert plan["gap"] == 0
+    assert plan["bound"] == pytest.approx(plan["objective"])
+    for action in plan["actions"]:
+        assert {"uuid", "action_type", "input_parameters", "parents", "reason", "benefit", "cost"} <= action.keys()
+        wanted = {"resource_id", "resource_name", "migration_type", "source_node", "destination_node"}
+        if action["action_type"] == "change_nova_service_state":
+            wanted = {"resource_id", "resource_name", "state"}
+        assert wanted <= action["input_parameters"].keys()
+        assert action["reason"]
+        assert action["cost"]["expected_s"] > 0
+    kinds = {a["input_parameters"]["migration_type"] for a in plan["actions"] if a["action_type"] == "migrate"}
+    assert ("live" not in kinds) == ("disable_live_migration=true" in parameters)
+
+
+def test_soft_groups_move_although_they_are_apart_on_the_way(run: Run, edited: Edit, tmp_path: Path) -> None:
+    path = edited(lambda c: replace(c, groups=(make_group("soft-affinity", "web0", "web1", "web2"),)))
+    plan = audit(run, "host_maintenance", path, tmp_path / "plan.json", "--param", "maintenance_node=a")
+    to = {a["input_parameters"]["resource_name"]: a["input_parameters"].get("destination_node") for a in plan["actions"]}
+    assert len({to["web0"], to["web1"], to["web2"]}) == 1
+    ended, report = apply(run, tmp_path / "plan.json", path, tmp_path / "report.json")
+    assert ended.code == 0, ended.err
+    assert report["reached"] == plan["after"]
+
+
+# ---- nothing worth doing
+
+
+@pytest.mark.parametrize(("strategy", "parameters", "said"), [
+    ("workload_stabilization", ["--param", "thresholds.instance_cpu_usage=0.9"], "No move is needed: the goal is met as it is."),
+    ("workload_stabilization", ["--max-moves", "0"], "No beneficial move"),
+    ("vm_workload_consolidation", ["--param", "aggressiveness=1", "--param", "max_cpu_percent=10"], "No beneficial move"),
+])
+def test_nothing_worth_doing_is_a_result(run: Run, snapshot: Path, tmp_path: Path, strategy: str, parameters: list[str], said: str) -> None:
+    out = tmp_path / "plan.json"
+    ended = run("audit", "run", strategy, "--snapshot", snapshot, "--out", out, "-f", "json", *parameters)
+    assert (ended.code, ended.rows) == (0, [])
+    plan = json.loads(out.read_text())
+    assert plan["state"] == "SUCCEEDED"
+    assert plan["actions"] == []
+    assert plan["message"].startswith(said), plan["message"]
+    assert plan["message"] in ended.err
+    assert plan["before"] == plan["after"]
+    applied = run("plan", "apply", out, "--simulate", snapshot)
+    assert applied.code == 0
+    assert "nothing to do" in applied.err
+
+
+def test_what_is_refused_is_named(run: Run, edited: Edit, tmp_path: Path) -> None:
+    path = edited(lambda c: c.with_servers(tuple(replace(s, locked=s.id == "web3") for s in c.servers)))
+    plan = audit(run, "host_maintenance", path, tmp_path / "plan.json", "--param", "maintenance_node=a")
+    (refused,) = [one for one in plan["refused"] if one["server"] == "web3"]
+    assert refused["rule"] == "movable"
+    assert "locked" in refused["text"]
+
+
+@pytest.mark.parametrize(("strategy", "parameters"), STRATEGIES[:3])
+def test_twice_in_a_row_the_second_audit_finds_nothing(run: Run, edited: Edit, snapshot: Path, tmp_path: Path, strategy: str,
+                                                       parameters: list[str]) -> None:
+    plan = audit(run, strategy, snapshot, tmp_path / "plan.json", *parameters)
+    to = {a["input_parameters"]["resource_id"]: a["input_parameters"].get("destination_node") for a in plan["actions"]}
+    state = {a["input_parameters"]["resource_name"]: a["input_parameters"].get("state") for a in plan["actions"]}
+
+    def carried_out(cluster: Cluster) -> Cluster:
+        return replace(cluster, servers=tuple(replace(s, host=to.get(s.id, s.host)) for s in cluster.servers),
+                       hosts=tuple(replace(h, status=state.get(h.name) or h.status) for h in cluster.hosts))
+
+    again = audit(run, strategy, edited(carried_out), tmp_path / "again.json", *parameters)
+    assert again["actions"] == []
+    assert again["state"] == "SUCCEEDED"
+
+
+# ---- what others did between audit and apply
+
+
+def without(name: str) -> Callable[[Cluster], Cluster]:
+    return lambda cluster: replace(cluster, servers=tuple(s for s in cluster.servers if s.id != name))
+
+
+def moved(name: str, host: str) -> Callable[[Cluster], Cluster]:
+    return lambda cluster: cluster.with_servers(tuple(replace(s, host=host) if s.id == name else s for s in cluster.servers))
+
+
+def with_host(name: str, **fields: Any) -> Callable[[Cluster], Cluster]:
+    return lambda cluster: replace(cluster, hosts=tuple(replace(h, **fields) if h.name == name else h for h in cluster.hosts))
+
+
+@pytest.mark.parametrize(("change", "skipped", "said"), [
+    (without("web0"), {"web0"}, "server web0 does not exist any more"),
+    (moved("web0", "c"), {"web0"}, "web0 is "),
+    (with_host("a", status="disabled", disabled_reason="somebody"), {"a"}, "nova-compute on a is already disabled"),
+])
+def test_what_others_did_is_skipped_and_the_rest_goes_on(run: Run, edited: Edit, plan: Path, tmp_path: Path, change: Callable[[Cluster], Cluster],
+                                                         skipped: set[str], said: str) -> None:
+    ended, report = apply(run, plan, edited(change), tmp_path / "report.json")
+    assert ended.code == 3
+    states = {row["What"]: row["State"] for row in ended.rows}
+    assert {name for name, state in states.items() if state == "SKIPPED"} == skipped
+    assert set(states.values()) == {"SKIPPED", "SUCCEEDED"}
+    assert f"{len(skipped)} SKIPPED, {len(states) - len(skipped)} SUCCEEDED" in ended.err
+    assert said in ended.err
+    assert all(said in row["Text"] for row in ended.rows if row["State"] == "SKIPPED")
+    assert report["exit_code"] == 3
+
+
+def test_a_destination_disabled_meanwhile(run: Run, edited: Edit, plan: Path, tmp_path: Path) -> None:
+    actions = json.loads(plan.read_text())["actions"]
+    going = [a["input_parameters"] for a in actions if a["action_type"] == "migrate"]
+    shut = going[0]["destination_node"]
+    hit = {what["resource_name"] for what in going if what["destination_node"] == shut}
+    ended, report = apply(run, plan, edited(with_host(shut, status="disabled", disabled_reason="it smokes")), tmp_path / "report.json")
+    assert ended.code == 3
+    assert {row["What"] for row in ended.rows if row["State"] == "SKIPPED"} == hit
+    assert f"host {shut} is disabled and up (it smokes)" in ended.err
+    assert {text.split()[0] for text in report["misplaced"]} == hit
+    assert report["reached"] != json.loads(plan.read_text())["after"]
+
+
+def test_a_host_that_is_not_empty_after_all_is_not_disabled(run: Run, edited: Edit, snapshot: Path, tmp_path: Path) -> None:
+    plan = audit(run, "vm_workload_consolidation", snapshot, tmp_path / "plan.json")
+    emptied = [a["input_parameters"]["resource_name"] for a in plan["actions"] if a["action_type"] == "change_nova_service_state"]
+    assert "d" in emptied
+    path = edited(lambda c: c.with_servers((*c.servers, replace(c.server_by_id["batch"], id="new", name="new", host="d"))))
+    ended, _ = apply(run, tmp_path / "plan.json", path, tmp_path / "report.json")
+    (row,) = [row for row in ended.rows if row["State"] == "SKIPPED"]
+    assert (ended.code, row["What"], row["Action"]) == (3, "d", "service disabled")
+    assert "d is not empty, it carries new" in row["Text"]
+
+
+# ---- asking first
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_yes_must_be_given(run: Run, snapshot: Path, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    ended = run("plan", "apply", plan, "--simulate", snapshot)
+    assert (ended.code, ended.out) == (1, "")
+    assert "--yes" in ended.err
+
+
+@pytest.mark.parametrize(("answer", "done"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False), ("", False)])
+def test_the_question_is_asked_on_stderr(run: Run, snapshot: Path, plan: Path, monkeypatch: pytest.MonkeyPatch, answer: str, done: bool) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    ended = run("plan", "apply", plan, "--simulate", snapshot, "-f", "json")
+    assert ended.code == 0
+    assert "Carry out 6 actions on test? [y/N]" in ended.err
+    assert len(ended.rows) == (6 if done else 0)
+    assert ("Nothing was changed." in ended.err) != done
+
+
+def test_neither_snapshot_nor_plan_is_changed(run: Run, snapshot: Path, plan: Path, tmp_path: Path) -> None:
+    before = snapshot.read_bytes(), plan.read_bytes()
+    apply(run, plan, snapshot, tmp_path / "report.json")
+    assert (snapshot.read_bytes(), plan.read_bytes()) == before
+    assert read_snapshot(snapshot).host_by_name["a"].status == "enabled"
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_same_seed_takes_the_same_time(run: Run, snapshot: Path, plan: Path, seed: int) -> None:
+    first, second = (run("plan", "apply", plan, "--simulate", snapshot, "--yes", "--seed", seed, "-f", "json") for _ in range(2))
+    assert first.rows == second.rows
+
+
+def test_plan_show_is_what_the_audit_showed(run: Run, snapshot: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plan.json"
+    seen = run("audit", "run", "vm_workload_consolidation", "--snapshot", snapshot, "--out", out, "-f", "json")
+    shown = run("plan", "show", out, "-f", "json")
+    assert shown.rows == seen.rows
+    assert shown.err == seen.err.replace(f"plan written to {out}\n", "")
+    assert [row["Step"] for row in shown.rows] == list(range(1, len(shown.rows) + 1))
+
+
+def test_a_page_is_written(run: Run, snapshot: Path, plan: Path, tmp_path: Path) -> None:
+    ended = run("plan", "apply", plan, "--simulate", snapshot, "--yes", "--page", tmp_path / "page.html")
+    assert ended.code == 0
+    assert "<html" in (tmp_path / "page.html").read_text()

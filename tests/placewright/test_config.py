@@ -1,0 +1,80 @@
+"""Settings: what a site sets is what the parts get, and a wrong value is named."""
+
+from pathlib import Path
+
+import pytest
+
+from datasources.gnocchi import GnocchiSettings
+from migrate.duration import TimeModel
+from migrate.executor import Limits
+from optimizer.errors import PlacewrightError
+from placewright.config import OPTIONS, gnocchi_settings, limits, load_config, time_model
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "site.conf"
+
+
+def test_without_a_file_the_defaults_are_those_of_the_parts() -> None:
+    conf = load_config([])
+    assert gnocchi_settings(conf) == GnocchiSettings()
+    assert time_model(conf) == TimeModel()
+    assert limits(conf) == Limits()
+    assert conf.execution.plan_max_age == 86400
+    assert conf.solver.threads >= 1
+
+
+def test_every_option_arrives(file: Path) -> None:
+    file.write_text("[gnocchi]\nresource_type = vm\ncpu_metric = c\ncpu_aggregation = rate:max\ncpu_interval = 60\nmemory_metric = m\n"
+                    "memory_aggregation = max\ntimeout = 9\n"
+                    "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
+                    "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\nshared_storage = yes\n"
+                    "[solver]\nthreads = 2\n")
+    conf = load_config([file])
+    assert gnocchi_settings(conf) == GnocchiSettings(resource_type="vm", cpu="c", cpu_aggregation="rate:max", cpu_interval_s=60, memory="m",
+                                                     memory_aggregation="max", timeout_s=9)
+    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True)
+    assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
+    assert (conf.execution.plan_max_age, conf.solver.threads) == (7, 2)
+    written = set(file.read_text().replace("=", " ").split())
+    assert all(option.name in written for options in OPTIONS.values() for option in options)
+
+
+def test_the_later_file_wins(file: Path, tmp_path: Path) -> None:
+    file.write_text("[execution]\nparallel_total = 3\nparallel_per_host = 1\n")
+    later = tmp_path / "later.conf"
+    later.write_text("[execution]\nparallel_total = 5\n")
+    assert limits(load_config([file, later])) == Limits(total=5, per_host=1)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("[execution]\nparallel_total = many\n", ["1 fault", "[execution] parallel_total = many: invalid literal"]),
+    ("[execution]\nparallel_total = 0\n[solver]\nthreads = -1\n[time_model]\ndirty_page_factor = 0.9\n",
+     ["3 faults", "[execution] parallel_total = 0: Should be greater than or equal to 1", "[solver] threads = -1: ", "dirty_page_factor = 0.9: "]),
+    ("[time_model]\nshared_storage = perhaps\n", ["[time_model] shared_storage = perhaps: ", "boolean"]),
+    ("[gnocchi]\ncpu_interval = 0\n", ["[gnocchi] cpu_interval = 0: "]),
+    ("[gnocchi]\nresource_type = $nowhere\n", ["resource_type"]),
+    ("no section\n", ["no section"]),
+    ("[execution\n", ["[execution"]),
+])
+def test_bad_values_are_named_all_at_once(file: Path, text: str, said: list[str]) -> None:
+    file.write_text(text)
+    with pytest.raises(PlacewrightError) as caught:
+        load_config([file])
+    assert str(caught.value).startswith(f"config file {file}: ")
+    assert all(part in str(caught.value) for part in said), str(caught.value)
+
+
+def test_files_that_cannot_be_read(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlacewrightError, match=f"config file {file} does not exist"):
+        load_config([file])
+    with pytest.raises(PlacewrightError, match="does not exist"):
+        load_config([tmp_path])
+    file.write_bytes(b"[execution]\nparallel_total = \xff\n")
+    with pytest.raises(PlacewrightError, match=str(file)):
+        load_config([file])
+
+
+def test_every_option_explains_itself() -> None:
+    assert all(option.help for options in OPTIONS.values() for option in options)
