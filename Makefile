@@ -1,17 +1,20 @@
 # Everything installs itself into .venv; nothing outside this folder is touched, except by "make test-cloud" (see docs/testing.md).
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 SNAPSHOT := benchmarks/data/vmr2l/medium.json.xz
 DEMO := demo-output
 
-.PHONY: install demo test lint test-cloud clean
+.PHONY: install demo test test-cloud clean
 
 install: $(VENV)/installed
 
+# Debian and Ubuntu ship venv apart from Python; where that is missing and may be installed, it is.
 $(VENV)/installed: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python venv is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-	$(BIN)/pip install -q -e '.[test]'
+	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); test "$$(id -u)" = 0 && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; install python3-venv (apt-get install python3-venv), then make again"; exit 1; }
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]'
 	touch $@
 
 demo: install
@@ -30,7 +33,7 @@ demo: install
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --quiet
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests --ignore tests/cloud
 
 test-cloud: install

@@ -141,7 +141,7 @@ def _with_services(cluster: Cluster, migrations: tuple[Action, ...], changes: Se
                    and change.host in (a.input_parameters.source_node, a.input_parameters.destination_node)]
         action = Action(
             uuid=str(uuid.uuid4()), action_type="change_nova_service_state",
-            parents=tuple(leaving) if change.when == "after" else (), reason=change.reason, benefit={}, cost=Cost(expected_s=_SERVICE_S),
+            parents=tuple(leaving) if change.when == "after" else (), reason=_why(change), benefit={}, cost=Cost(expected_s=_SERVICE_S),
             input_parameters=ServiceStateInput(
                 resource_id=cluster.host_by_name[change.host].id, resource_name=change.host, state=change.state,
                 disabled_reason=change.reason if change.state == "disabled" else None, only_if_empty=change.when == "after"))
@@ -149,6 +149,12 @@ def _with_services(cluster: Cluster, migrations: tuple[Action, ...], changes: Se
         if change.when == "before":
             extra_parents.update(dict.fromkeys(leaving, action.uuid))
     return (*first, *(_with_parent(a, extra_parents.get(a.uuid)) for a in migrations), *last)
+
+
+def _why(change: ServiceChange) -> str:
+    if change.when == "after":
+        return f"{change.host} is empty by then; {change.state}, so that the scheduler sends nobody ({change.reason})"
+    return f"{change.host} is {change.state} first, so that the scheduler sends nobody meanwhile ({change.reason})"
 
 
 def _with_parent(action: Action, parent: str | None) -> Action:

@@ -36,12 +36,30 @@ def judge(action: Action, observed: Cluster, rules: Rules, ongoing: Sequence[Act
         return _judge_service(what, cluster, ongoing)
     if text := migration_obstacle(what, cluster):
         return Verdict("skip", text)
-    found = breaches(rules(cluster), cluster, {**placement_of(cluster), what.resource_id: what.destination_node})
+    found = arrival_breaches(cluster, what, rules)
     if not found:
         return Verdict("start")
     if all(_may_pass(what, breach, ongoing) for breach in found):
         return Verdict("wait", f"waits for an action that still runs: {found[0].text}")
     return Verdict("skip", found[0].text)
+
+
+def arrival_breaches(cluster: Cluster, what: MigrateInput, rules: Rules) -> list[Violation]:
+    """What a migration of one server would break, from a part of the cluster that is enough to tell.
+
+    A rule is broken by an arrival only on the host of the arrival, or among the members of the server's groups.
+    """
+    groups = tuple(group for group in cluster.groups if what.resource_id in group.members)
+    hosts = {what.source_node, what.destination_node}
+    concerned = {what.resource_id, *(member for group in groups for member in group.members)}
+    concerned |= {flight.server for flight in cluster.migrations if hosts & {flight.source, flight.destination}}
+    servers = tuple(server for server in cluster.servers if server.id in concerned or server.host == what.destination_node)
+    present = {server.id for server in servers}
+    flights = tuple(flight for flight in cluster.migrations if flight.server in present)
+    hosts |= {server.host for server in servers} | {end for flight in flights for end in (flight.source, flight.destination) if end}
+    part = replace(cluster, servers=servers, groups=groups, migrations=flights,
+                   hosts=tuple(host for host in cluster.hosts if host.name in hosts))
+    return breaches(rules(part), part, {**placement_of(part), what.resource_id: what.destination_node})
 
 
 def with_flights(cluster: Cluster, actions: Sequence[Action]) -> Cluster:

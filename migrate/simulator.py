@@ -14,10 +14,8 @@ from typing import Literal
 from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress
 from migrate.duration import MB_PER_GB, TimeModel, cost_of
 from migrate.plan import Action, MigrateInput, ServiceStateInput
-from migrate.precheck import KIND, STATUSES, Rules
+from migrate.precheck import KIND, STATUSES, Rules, arrival_breaches
 from optimizer.cluster import Cluster, Host, Migration, Server
-from optimizer.constraints.base import breaches
-from optimizer.placement import placement_of
 
 ClusterChange = Callable[[Cluster], Cluster]
 
@@ -152,8 +150,7 @@ class SimulatedCloud:
 
     def _migrate(self, handle: Handle, what: MigrateInput) -> None:
         server = self._accepted(what)
-        after = {**placement_of(self.cluster), server.id: what.destination_node}
-        found = breaches(self._rules(self.cluster), self.cluster, after)
+        found = arrival_breaches(self.cluster, what, self._rules)
         if found or self._has_fault("start", what):
             text = found[0].text if found else "simulated fault"
             self._outcomes[handle] = Outcome("FAILED", f"NoValidHost: {text}")

@@ -1,11 +1,14 @@
 """Why nothing more is moved: what would help most, and which rule or cost stands against it."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from optimizer.arrays import Index
 from optimizer.constraints.base import breaches
+from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.movable import Movable
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.placement import Placement
@@ -15,6 +18,9 @@ from optimizer.solvers.terms import compile_problem
 
 _ROWS = 20_000_000  # cells of the servers x hosts table that is looked at; the hottest hosts' servers come first
 _WORTH = 1e-9
+_LACKS = (Capacity.name, LoadLimit.name)
+_HOSTS = 10  # hosts for which it is told why they stay in use
+_LOOKED_AT = 500  # servers whose best move is checked rule by rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Refusal:
     text: str
 
 
-def refusals(problem: Problem, placement: Placement, limit: int = 10) -> tuple[Refusal, ...]:
+def refusals(problem: Problem, placement: Placement, limit: int = 50) -> tuple[Refusal, ...]:
     """What was refused at a placement: the single moves that would help most but break a rule, and the hosts not emptied.
 
     At most ``limit`` of each kind, the greatest loss first.
@@ -79,19 +85,27 @@ def _moves(problem: Problem, placement: Placement, state: State, limit: int) -> 
         short = np.maximum(short, lack / np.maximum(1, arrays.room[:, d]))
     best = (loss + 1e-7 * short).argmin(axis=1)
     worth = loss[np.arange(len(rows)), best]
-    found: list[Refusal] = []
-    for r in np.argsort(worth, kind="stable")[:limit]:
-        if worth[r] >= -_WORTH:
+    found: dict[tuple[str, str], Refusal] = {}
+    others: Counter[tuple[str, str]] = Counter()
+    for r in np.argsort(worth, kind="stable")[:_LOOKED_AT]:
+        if worth[r] >= -_WORTH or len(found) == limit:
             break
         server, host = problem.cluster.servers[int(rows[r])], problem.cluster.hosts[int(best[r])]
         broken = breaches(problem.constraints, problem.cluster, {**placement, server.id: host.name})
         if broken:
             rule = next((b for b in broken if b.rule == Movable.name), broken[0])
-            found.append(Refusal(server.id, host.name, rule.rule, f"{server.name} to {host.name} would help, but {rule.text}"))
+            refusal = Refusal(server.id, host.name, rule.rule, f"{server.name} to {host.name} would help, but {rule.text}")
         elif problem.max_moves is not None and state.moves >= problem.max_moves:
-            found.append(Refusal(server.id, host.name, "max_moves",
-                                 f"{server.name} to {host.name} would help, but the limit of {problem.max_moves} moves is reached"))
-    return tuple(found)
+            refusal = Refusal(server.id, host.name, "max_moves",
+                              f"{server.name} to {host.name} would help, but the limit of {problem.max_moves} moves is reached")
+        else:
+            continue
+        # What a host lacks is told once, what stands in the way of a server is told of each.
+        key = (refusal.rule, host.name if refusal.rule in _LACKS else server.id)
+        others[key] += key in found
+        found.setdefault(key, refusal)
+    return tuple(replace(one, text=f"{one.text} (the same goes for {others[key]} more servers)") if others[key] else one
+                 for key, one in found.items())
 
 
 def _hosts(problem: Problem, placement: Placement, state: State, limit: int) -> tuple[Refusal, ...]:
@@ -100,7 +114,7 @@ def _hosts(problem: Problem, placement: Placement, state: State, limit: int) -> 
     stuck = {rule_id: reasons for rule in problem.constraints if isinstance(rule, Movable) for rule_id, reasons in rule.obstacles.items()}
     in_use = np.flatnonzero((state.count > 0) & state.compiled.available)
     found = []
-    for h in in_use[np.argsort(state.count[in_use], kind="stable")][:limit].tolist():
+    for h in in_use[np.argsort(state.count[in_use], kind="stable")][:min(limit, _HOSTS)].tolist():
         servers = np.flatnonzero(state.where == h).astype(np.int32)
         legal = state.legal(servers) & (state.count > 0)
         pinned = [s for s in servers.tolist() if not arrays.movable[s]]

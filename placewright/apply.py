@@ -17,7 +17,7 @@ from optimizer.errors import PlacewrightError
 from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
 from placewright.audit import nova_rules
-from placewright.sources import CloudSource, Source
+from placewright.sources import CloudSource, Source, without_partial_load
 from strategies.base import LoadNeed
 from strategies.registry import strategy as find_strategy
 
@@ -102,11 +102,11 @@ class _Watch:
 def _with_load(source: Source, cluster: Cluster, need: LoadNeed | None) -> tuple[Cluster, tuple[str, ...]]:
     """The load is only for the comparison afterwards: without it, the plan is carried out all the same."""
     if need is None:
-        return cluster, ()
+        return without_partial_load(cluster), ()
     try:
         return source.with_load(cluster, need), ()
     except PlacewrightError as error:
-        return cluster, (f"Load is not compared: {error}",)
+        return replace(cluster, load=None), (f"Load is not compared: {error}",)
 
 
 def _with_usage_of(before: Cluster, after: Cluster) -> Cluster:

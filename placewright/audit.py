@@ -17,7 +17,7 @@ from optimizer.result import LevelResult, Result
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.summary import summary
-from placewright.sources import Source
+from placewright.sources import Source, without_partial_load
 from policy_sources import nova
 from strategies.base import Parameters, Strategy
 
@@ -34,7 +34,9 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, m
     say("reading hosts and servers")
     cluster = source.cluster()
     need = strategy.load(parameters)
-    if need is not None:
+    if need is None:
+        cluster = without_partial_load(cluster)
+    else:
         say(f"reading the load of {len(cluster.servers)} servers")
         cluster = source.with_load(cluster, need)
     rules = nova_rules(cluster, parameters)
@@ -78,14 +80,19 @@ def _message(problem: Problem, steps: Steps, before: Mapping[str, float], after:
     """The result in words; for an empty plan, why."""
     migrations = sum(action.action_type == "migrate" for action in steps.actions)
     if steps.actions:
-        changed = "; ".join(f"{name.replace('_', ' ')} {before[name]:g} -> {after[name]:g}" for name in before if before[name] != after[name])
-        return f"{migrations} migrations, {len(steps.actions) - migrations} service changes. {changed or 'Placement unchanged.'}"
+        changed = "; ".join(f"{name.replace('_percent', ' %').replace('_', ' ')} {before[name]:g} -> {after[name]:g}"
+                            for name in before if before[name] != after[name])
+        return f"{_count(migrations, 'migration')}, {_count(len(steps.actions) - migrations, 'service change')}. {changed}".rstrip()
     if steps.left_out:
         return "No move is proposed: there is no safe order for the moves that would help."
     if problem.values(steps.placement)[0] <= 0:
         return "No move is needed: the goal is met as it is."
     candidate = best_move(problem, steps.placement)
     return f"No beneficial move: {candidate}." if candidate else "No beneficial move: no server can be moved anywhere."
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _notes(problem: Problem) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ _GOALS: Mapping[str, Callable[[Plan, Outcome, str], str]] = {
 def lead(plan: Plan, outcome: Outcome, figures: Sequence[Figure]) -> str:
     """Whether the promise was kept, in a sentence."""
     if not plan.actions:
-        return "The plan is empty; the cluster was left as it is."
+        return f"{plan.message} The plan is empty; the cluster was left as it is.".lstrip()
     wrong = [(n, state.lower()) for state, n in sorted(outcome.report.counts.items()) if state != "SUCCEEDED"]
     missed = sum(figure.kept is False for figure in figures)
     done = (
@@ -192,7 +192,8 @@ def _panels(plan: Plan, outcome: Outcome) -> Iterator[Panel]:
             [share.before for share in shares],
             [share.after for share in shares if not (share.closed and not share.servers_after)],
         )
-        known = plan.parameters.get(limit)
+        measured = outcome.before.load is not None and outcome.after.load is not None
+        known = plan.parameters.get(limit) if measured else None
         yield Panel(
             title,
             picture.skyline(shares, known if isinstance(known, int | float) else None),

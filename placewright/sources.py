@@ -87,7 +87,16 @@ def load_at_hand(cluster: Cluster, need: LoadNeed) -> Cluster:
         raise LoadMissing(f"{len(without)} of {len(cluster.servers)} servers of this snapshot have no usage ({names}"
                           f"{', ...' if len(without) > 5 else ''}); save the snapshot with --load-window, or set the parameter "
                           "missing_load to flavor or idle")
-    assumed = assume_load(cluster, need.missing).server_by_id
-    servers = tuple(server if server.usage is not None else assumed[server.id] for server in cluster.servers)
-    load = assume_load(cluster, need.missing).load if cluster.load is None else cluster.load
+    assumed = assume_load(cluster, need.missing)
+    servers = tuple(server if server.usage is not None else assumed.server_by_id[server.id] for server in cluster.servers)
+    load = cluster.load or assumed.load
+    if load is not None:
+        known = () if cluster.load is None else cluster.load.missing
+        missing = tuple(dict.fromkeys((*known, *(server.id for server in without))))
+        load = replace(load, missing=missing, missing_means=need.missing)
     return replace(cluster, servers=servers, load=load)
+
+
+def without_partial_load(cluster: Cluster) -> Cluster:
+    """The cluster; without a load when some server has none, for those who only want to show it."""
+    return cluster if all(server.usage is not None for server in cluster.servers) else replace(cluster, load=None)

@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from optimizer.arrays import Index
+from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
 from optimizer.solvers import bounds, lns, local_search
@@ -50,7 +51,8 @@ def solve(problem: Problem, stop: Stop, seed: int = 0, threads: int = 1) -> Resu
 
 def _local_search(search: "_Search", stop: Stop) -> None:
     state = local_search.State(search.compiled, search.where)
-    local_search.evacuate(state, stop)
+    if any(isinstance(term.objective, HostsInUse) for level in search.compiled.problem.levels for term in level):
+        local_search.evacuate(state, stop)  # no single move empties a host
     local_search.descend(state, stop)
     search.offer("local_search", state.where)
 

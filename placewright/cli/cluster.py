@@ -17,7 +17,7 @@ from optimizer.snapshot import write_snapshot
 from optimizer.summary import METRICS
 from placewright.cli.common import add_source, check_writable, config, console, source_of, whole
 from placewright.config import gnocchi_settings
-from placewright.sources import CloudSource
+from placewright.sources import CloudSource, without_partial_load
 from policy_sources import nova
 from strategies.base import LoadNeed
 
@@ -35,8 +35,7 @@ class ClusterShow(Lister):
         """A row for each host; remarks on stderr."""
         cluster = source_of(options, config(self)).cluster()
         self._remarks(cluster)
-        known = cluster.load is not None and all(server.usage is not None for server in cluster.servers)
-        metrics = METRICS if known else ()
+        metrics = METRICS if without_partial_load(cluster).load is not None else ()
         load = {metric: host_load(cluster, placement_of(cluster), metric) for metric in metrics}
         columns = ("Host", "Zone", "Service", "Servers", "VCPU", "MEMORY_MB", *(f"{metric} load %" for metric in metrics))
         return columns, [(host.name, host.zone, f"{host.status}, {host.state}", len(cluster.servers_on[host.name]),

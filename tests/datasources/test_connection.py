@@ -49,7 +49,7 @@ def test_bad_configuration(
 
 
 def test_wrong_password(serve: Serve) -> None:
-    with pytest.raises(AccessDenied, match=r"refused the credentials for http://127.*401.*password"):
+    with pytest.raises(AccessDenied, match=r"refused the credentials of user 'admin' in project 'admin' at http://127.*401.*password"):
         serve(SyntheticCloud(1, 1), password="wrong")
 
 

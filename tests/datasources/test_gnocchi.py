@@ -102,7 +102,7 @@ def test_gnocchi_refuses(read: Cloud, refusal: Refusal, error: type[CloudError],
 
 def test_no_gnocchi_in_the_catalog(serve: Serve) -> None:
     _, connection = serve(SyntheticCloud(1, 1), services=("identity", "compute", "placement"))
-    with pytest.raises(ServiceMissing, match=r"no gnocchi.*load can be assumed"):
+    with pytest.raises(ServiceMissing, match=r"no gnocchi.*set missing_load"):
         attach_load(connection, read_cluster(connection))
 
 

@@ -158,13 +158,15 @@ def test_without_load_the_bars_are_allocations_and_the_page_says_so():
     assert "No load is known: the bars show what is allocated" in text
     assert "h1: 38 % -&gt; 0 %" in text  # 3 of 8 VCPU
     assert "CPU spread" not in text
+    assert "limit for hosts that receive" not in text  # the limits are limits of measured load
 
 
 def test_an_empty_plan_says_why():
     text = checked(
         *case(load=True, states=(), state="SUCCEEDED", message="No move is needed: the goal is met as it is.")
     )
-    assert "No move is needed." in text
+    assert "<h1>No move is needed.</h1>" in text
+    assert "No move is needed: the goal is met as it is. The plan is empty" in text
     assert "the cluster was left as it is" in text
     assert "Every action, and why" not in text
 

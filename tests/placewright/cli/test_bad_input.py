@@ -65,7 +65,7 @@ def broken(change: str) -> bytes:
     ("s.json", b"[1, 2]", ["1 fault", "document"]),
     ("s.json", broken("cut off"), ["Invalid JSON"]),
     ("s.json", broken("no version"), ["version", "1", "got 7"]),
-    ("s.json", broken("two faults"), ["2 faults", "cluster.servers[0].host: there is no host 'nowhere'", "cluster.hosts[0].inventory.VCPU: total -1"]),
+    ("s.json", broken("two faults"), ["2 faults", "servers[0].host: there is no host 'nowhere'", "hosts[0].inventory.VCPU: total -1"]),
     ("s.json", broken("unknown key"), ["cluster.hosts[0].colour"]),
     ("s.json", broken("wrong types"), ["2 faults", "cluster.hosts[0].name", "got 5", "cluster.servers[0].resources"]),
     ("s.json", broken("a plan"), ["placewright.snapshot", "placewright.plan"]),
@@ -124,8 +124,9 @@ def test_options(run: Run, snapshot: Path, option: str, value: str, said: str) -
 
 def test_values_are_json_or_text(run: Run, snapshot: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.json"
-    ended = audit(run, "--snapshot", snapshot, "--out", out, "--param", 'metrics=["instance_ram_usage"]', "--param", "thresholds.instance_ram_usage=0.5",
-                  "--param", "statistic=p95", "--param", "move_locked=true", "--param", "statistic=p90")
+    ended = audit(run, "--snapshot", snapshot, "--out", out, "--param", 'metrics=["instance_ram_usage"]',
+                  "--param", "thresholds.instance_ram_usage=0.5", "--param", "statistic=p95",
+                  "--param", "move_locked=true", "--param", "statistic=p90")
     assert ended.code == 0, ended.err
     parameters = json.loads(out.read_text())["parameters"]
     assert parameters["metrics"] == ["instance_ram_usage"]
