@@ -1,7 +1,6 @@
 """From a solver's result to a plan: ordered, priced, each move with its reason, replayed by the checkers."""
 
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,10 +13,9 @@ from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.base import Constraint, Violation, breaches
+from optimizer.explain import benefits, by_benefit
 from optimizer.movability import migration_type
-from optimizer.objectives.hosts_in_use import HostsInUse
-from optimizer.objectives.move_cost import MoveCost
-from optimizer.placement import Move, Placement, ServiceChange, moves_between, placement_of
+from optimizer.placement import Move, Placement, ServiceChange, placement_of
 from optimizer.problem import Problem, better
 
 _SERVICE_S = 1.0
@@ -52,7 +50,7 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     index = {host.name: h for h, host in enumerate(cluster.hosts)}
     number = {server.id: s for s, server in enumerate(cluster.servers)}
     target = np.array([index[wanted[server.id]] for server in cluster.servers], dtype=np.int32)
-    ordered = order(arrays, target, [number[s] for s in _by_benefit(problem, wanted)], problem.max_moves)
+    ordered = order(arrays, target, [number[s] for s in by_benefit(problem, wanted)], problem.max_moves)
     reached = dict(placement_of(cluster))
     for step in ordered.steps:
         reached[cluster.servers[step.server].id] = cluster.hosts[step.destination].name
@@ -63,13 +61,6 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     replay(problem, [step.parents for step in ordered.steps], migrations)
     services = tuple(changes(reached))
     return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
-
-
-def _by_benefit(problem: Problem, wanted: Placement) -> list[str]:
-    """The moved servers, those first whose move alone does most good."""
-    start = placement_of(problem.cluster)
-    gains = {move.server: problem.values({**start, move.server: move.destination}) for move in moves_between(start, wanted)}
-    return sorted(gains, key=lambda server: gains[server])
 
 
 def _left_out(cluster: Cluster, ordered: Ordered) -> Iterator[Refused]:
@@ -85,10 +76,9 @@ def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, rea
     cluster = problem.cluster
     placement = dict(placement_of(cluster))
     ids = [str(uuid.uuid4()) for _ in steps]
-    gains = _gains(problem, steps)
-    for step, name, gain in zip(steps, ids, gains, strict=True):
+    moves = [Move(cluster.servers[step.server].id, cluster.hosts[step.source].name, cluster.hosts[step.destination].name) for step in steps]
+    for step, name, move, gain in zip(steps, ids, moves, benefits(problem, moves), strict=True):
         server = cluster.servers[step.server]
-        move = Move(server.id, cluster.hosts[step.source].name, cluster.hosts[step.destination].name)
         if move.destination != reached[server.id]:
             why = f"{server.name} stops on {move.destination}, so that there is room on {move.source}, and goes on to {reached[server.id]}"
         elif move.source != server.host:
@@ -103,32 +93,6 @@ def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, rea
                      benefit=gain, cost=cost_of(cluster, server, kind, model),
                      input_parameters=MigrateInput(resource_id=server.id, resource_name=server.name, migration_type=kind,
                                                    source_node=move.source, destination_node=move.destination))
-
-
-def _gains(problem: Problem, steps: Sequence[Step]) -> list[dict[str, float]]:
-    """What each step takes off each objective but the cost, at its place in the sequence.
-
-    A host is empty only when the last server leaves, so what the departures of a host bring is shared out among them.
-    """
-    cluster = problem.cluster
-    terms = [term.objective for level in problem.levels for term in level if not isinstance(term.objective, MoveCost)]
-    placement = dict(placement_of(cluster))
-    gains: list[dict[str, float]] = []
-    before = [term.value(cluster, placement) for term in terms]
-    for step in steps:
-        placement[cluster.servers[step.server].id] = cluster.hosts[step.destination].name
-        after = [term.value(cluster, placement) for term in terms]
-        gains.append({term.name: old - new for term, old, new in zip(terms, before, after, strict=True)})
-        before = after
-    leaving: dict[int, list[dict[str, float]]] = defaultdict(list)
-    for step, gain in zip(steps, gains, strict=True):
-        if HostsInUse.name in gain:
-            leaving[step.source].append(gain)
-    for together in leaving.values():
-        share = sum(gain[HostsInUse.name] for gain in together) / len(together)
-        for gain in together:
-            gain[HostsInUse.name] = share
-    return gains
 
 
 def _with_services(cluster: Cluster, migrations: tuple[Action, ...], changes: Sequence[ServiceChange]) -> tuple[Action, ...]:

@@ -1,6 +1,7 @@
-"""Why nothing more is moved: what would help most, and which rule or cost stands against it."""
+"""What each move brings, and why nothing more is moved: what would help most, and which rule or cost stands against it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,8 +11,11 @@ from optimizer.constraints.base import breaches
 from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.movable import Movable
+from optimizer.objectives.base import Objective
 from optimizer.objectives.hosts_in_use import HostsInUse
-from optimizer.placement import Placement
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.spread import Spread
+from optimizer.placement import Move, Placement, placement_of
 from optimizer.problem import Problem
 from optimizer.solvers.local_search import State
 from optimizer.solvers.terms import compile_problem
@@ -39,20 +43,14 @@ def refusals(problem: Problem, placement: Placement, limit: int = 50) -> tuple[R
     At most ``limit`` of each kind, the greatest loss first.
     """
     emptying = any(isinstance(term.objective, HostsInUse) for level in problem.levels for term in level)
-    compiled = compile_problem(problem)
-    index = compiled.host_index
-    where = np.array([index[placement[server.id]] for server in problem.cluster.servers], dtype=np.int32)
-    state = State(compiled, where)
+    state = _state(problem, placement)
     found = _moves(problem, placement, state, limit)
     return found + (_hosts(problem, placement, state, limit) if emptying else ())
 
 
 def best_move(problem: Problem, placement: Placement) -> str | None:
     """The legal move that comes nearest to being worth it, in words; None when nothing can be moved at all."""
-    compiled = compile_problem(problem)
-    index = compiled.host_index
-    where = np.array([index[placement[server.id]] for server in problem.cluster.servers], dtype=np.int32)
-    state = State(compiled, where)
+    state = _state(problem, placement)
     rows = _rows(state)
     if not len(rows):
         return None
@@ -63,6 +61,49 @@ def best_move(problem: Problem, placement: Placement) -> str | None:
     server = problem.cluster.servers[int(rows[best // loss.shape[1]])]
     host = problem.cluster.hosts[best % loss.shape[1]]
     return f"the best legal move, {server.name} from {placement[server.id]} to {host.name}, would make the objective worse by {loss.flat[best]:.2g}"
+
+
+def by_benefit(problem: Problem, wanted: Placement) -> list[str]:
+    """The servers that move to a wanted placement, those first whose move alone does most good."""
+    cluster, state = problem.cluster, _state(problem, placement_of(problem.cluster))
+    moved = np.array([s for s, server in enumerate(cluster.servers) if wanted[server.id] != server.host], dtype=np.int32)
+    index = state.compiled.host_index
+    gain = [float(state.gain(moved[n:n + 1])[0, index[wanted[cluster.servers[s].id]]]) for n, s in enumerate(moved.tolist())]
+    return [cluster.servers[int(moved[n])].id for n in np.argsort(gain, kind="stable")]
+
+
+def benefits(problem: Problem, moves: Sequence[Move]) -> list[dict[str, float]]:
+    """What each of a sequence of moves takes off each objective but the cost, at its place in the sequence.
+
+    A host is empty only when the last server leaves, so what the departures of a host bring is shared out among them.
+    """
+    state = _state(problem, placement_of(problem.cluster))
+    number = {server.id: s for s, server in enumerate(problem.cluster.servers)}
+    terms = [term.objective for level in problem.levels for term in level if not isinstance(term.objective, MoveCost)]
+    found: list[dict[str, float]] = []
+    leaving: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for move in moves:
+        server, host = number[move.server], state.compiled.host_index[move.destination]
+        row = np.array([server], dtype=np.int32)
+        found.append({_label(term): -float(state.delta(term, row)[0, host]) for term in terms})
+        leaving[move.source].append(found[-1])
+        state.move(server, host)
+    if any(isinstance(term, HostsInUse) for term in terms):
+        for together in leaving.values():
+            share = sum(one[HostsInUse.name] for one in together) / len(together)
+            for one in together:
+                one[HostsInUse.name] = share
+    return found
+
+
+def _label(objective: Objective) -> str:
+    return f"{objective.name}_{objective.metric}" if isinstance(objective, Spread) else objective.name
+
+
+def _state(problem: Problem, placement: Placement) -> State:
+    compiled = compile_problem(problem)
+    index = compiled.host_index
+    return State(compiled, np.array([index[placement[server.id]] for server in problem.cluster.servers], dtype=np.int32))
 
 
 def _rows(state: State) -> Index:

@@ -121,9 +121,13 @@ class State:
         factor = 1.0
         for level in self.compiled.problem.levels:
             for term in level:
-                total += factor * term.weight * _DELTAS[type(term.objective)](self, term.objective, rows)
+                total += factor * term.weight * self.delta(term.objective, rows)
             factor *= _NEXT_LEVEL
         return total
+
+    def delta(self, objective: Objective, rows: Index) -> Floats:
+        """How the value of one objective changes when a server of ``rows`` goes to each host (R x H)."""
+        return _DELTAS[type(objective)](self, objective, rows)
 
 
 def descend(state: State, stop: Stop) -> None:

@@ -60,7 +60,7 @@ def test_an_action_says_what_why_what_for_and_at_which_cost() -> None:
     assert [action.reason for action in steps.actions] == ["s0: 3 on a, 1 in the end", "s1: 2 on a, 1 in the end"]
     spread = Spread("cpu")
     start, middle, end = (spread.value(cluster, p) for p in (placement_of(cluster), moved(cluster, s0="b"), steps.placement))
-    assert [action.benefit for action in steps.actions] == [{"spread": pytest.approx(start - middle)}, {"spread": pytest.approx(middle - end)}]
+    assert [action.benefit for action in steps.actions] == [{"spread_cpu": pytest.approx(start - middle)}, {"spread_cpu": pytest.approx(middle - end)}]
     assert all(action.cost == cost_of(cluster, cluster.servers[0], "live", MODEL) for action in steps.actions)
     assert all(action.cost.copy_gb > 0 and action.cost.expected_s > MODEL.live_overhead_s for action in steps.actions)
     assert steps.placement == moved(cluster, s0="b", s1="c")
