@@ -20,6 +20,8 @@ State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELL
 
 CANCEL_GRACE_S = 60.0
 OBSERVE_ATTEMPTS = 5
+OBSERVE_PATIENCE_S = 300.0  # a restart of Nova's API or of its database is no reason to give a plan up
+TIMEOUT_FACTOR = 4.0  # of the expected seconds: migrations share their hosts, and Nova queues them
 
 
 class LimitError(PlacewrightError):
@@ -28,7 +30,10 @@ class LimitError(PlacewrightError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How many migrations may run at once, in total and per host (as source or destination); times in seconds."""
+    """How many migrations may run at once, in total and per host (as source or destination); times in seconds.
+
+    ``action_timeout_s`` is the least that an action gets; one that is expected to take long gets TIMEOUT_FACTOR times that.
+    """
 
     total: int = 8
     per_host: int = 2
@@ -140,7 +145,7 @@ class _Run:
         self._steps = {action.uuid: _Step(action) for action in plan.actions}
         self._began = cloud.now()
         self._waiting: set[str] = set()  # judged "wait"; judged again when something has ended
-        self._failed_looks = 0
+        self._failed_looks: list[float] = []  # when, since the last that succeeded
         self.interrupted = False
 
     # ---- the loop
@@ -191,20 +196,23 @@ class _Run:
         return free and len(moving) < self._limits.total
 
     def _look(self, steps: Sequence[_Step]) -> Cluster | None:
-        """The live cluster; None when it cannot be read now. After some attempts in a row nothing more is started."""
+        """The live cluster; None when it cannot be read now. When it stays so, nothing more is started."""
         servers = {step.action.input_parameters.resource_id for step in steps
                    if isinstance(step.action.input_parameters, MigrateInput)}
         try:
             cluster = self._cloud.observe(servers, {host for step in steps for host in step.action.hosts})
         except PlacewrightError as error:
-            self._failed_looks += 1
-            if self._failed_looks >= OBSERVE_ATTEMPTS:
-                self.cancel_pending(f"the cloud could not be read {self._failed_looks} times in a row: {error}")
+            self._failed_looks.append(self._cloud.now())
+            blind_s = self._failed_looks[-1] - self._failed_looks[0]
+            if len(self._failed_looks) >= OBSERVE_ATTEMPTS and blind_s >= OBSERVE_PATIENCE_S:
+                self.cancel_pending(f"the cloud could not be read {len(self._failed_looks)} times in {blind_s:.0f} s: {error}")
                 for step in self._ongoing():
                     if step.arrived:
                         self._end(step, "FAILED", f"{step.arrived.text}, but that could not be verified: {error}")
+            else:
+                self._tell(steps[0], f"waits until the cloud can be read again: {error}")
             return None
-        self._failed_looks = 0
+        self._failed_looks.clear()
         return cluster
 
     # ---- start
@@ -267,15 +275,18 @@ class _Run:
         if step.cancelled is not None:
             if now - step.cancelled > CANCEL_GRACE_S:
                 self._end(step, "FAILED", self._late(step, "it still runs and is left alone"))
-        elif step.started is not None and step.handle and now - step.started > self._limits.action_timeout_s:
+        elif step.started is not None and step.handle and now - step.started > self._timeout_s(step):
             step.cancelled = now
             step.text = self._cloud.cancel(step.handle)
             self._tell(step, self._late(step, ""))
 
+    def _timeout_s(self, step: _Step) -> float:
+        return max(self._limits.action_timeout_s, TIMEOUT_FACTOR * step.action.cost.expected_s)
+
     def _late(self, step: _Step, text: str) -> str:
         if step.cancelled is None:
             return text
-        return "; ".join(filter(None, (f"took longer than {self._limits.action_timeout_s:g} s", step.text, text)))
+        return "; ".join(filter(None, (f"took longer than {self._timeout_s(step):g} s", step.text, text)))
 
     def _verify(self, step: _Step, cluster: Cluster) -> None:
         """Believe the cluster, not the report of success."""

@@ -196,6 +196,7 @@ class NovaCloud:
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
             flight.doubt = str(error)
+        flight.began = self.now()  # again: the answer may have taken longer than the record is waited for
         return flight
 
     def _records(self, server: str, *, again: bool = False) -> list[dict[str, Any]]:
@@ -208,7 +209,7 @@ class NovaCloud:
         new = [record for record in self._records(what.resource_id)
                if record["id"] > flight.newest_before and record["migration_type"] == KIND[what.migration_type]]
         if not new:
-            return self._without_record(flight)
+            return self._record_lost(flight) if flight.record else self._without_record(flight)
         flight.record = min(new, key=lambda record: int(record["id"]))
         status = flight.record["status"]
         if status in _ENDED_WELL[what.migration_type] or status in _ENDED_BADLY:
@@ -226,12 +227,27 @@ class NovaCloud:
         """No record yet: it is about to appear, or the request never came to anything."""
         if self.now() - flight.began < _RECORD_DUE_S:
             return None
-        if flight.doubt:
-            return Outcome("FAILED", f"Nova has not begun it: {flight.doubt}")
-        if self._server(flight.what.resource_id) is None:
+        server = self._server(flight.what.resource_id)
+        if server is None:
             return Outcome("FAILED", f"{flight.what.resource_name} was deleted")
+        if flight.doubt:
+            # Nova sets the task state before it answers, and writes the record after: a busy message queue lies between.
+            task = server.get("OS-EXT-STS:task_state")
+            return Progress(None, f"no record yet, but the server is {task}") if task else Outcome("FAILED", f"Nova has not begun it: {flight.doubt}")
         why = self._event_error(flight)
         return Outcome("FAILED", why) if why else Progress(None, "accepted by Nova, not begun yet")
+
+    def _record_lost(self, flight: _Flight) -> Outcome | Progress:
+        """The record was there and is gone (archived, deleted with its server): the server itself must tell."""
+        server, number = self._server(flight.what.resource_id), flight.record["id"]
+        if server is None:
+            return Outcome("FAILED", f"{flight.what.resource_name} was deleted while it was migrated")
+        state = server.get("OS-EXT-STS:task_state") or server["status"]
+        if state not in _AT_REST:
+            return Progress(None, f"the record of migration {number} is gone; the server is {state}")
+        where = server.get("OS-EXT-SRV-ATTR:host")
+        text = f"the record of migration {number} is gone; the server is on {where}"
+        return Outcome("SUCCEEDED" if where == flight.what.destination_node else "FAILED", text)
 
     def _ended(self, flight: _Flight, status: str) -> Outcome | Progress:
         """Tell the end only when its after-effects are over.

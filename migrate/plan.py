@@ -168,6 +168,7 @@ class Plan:
 
 
 _PLAN = TypeAdapter(Plan)
+_CLOCK_SKEW_S = 300  # by how much the clocks of two machines may differ
 
 
 def write_plan(plan: Plan, path: Path | str) -> None:
@@ -181,7 +182,7 @@ def read_plan(path: Path | str) -> Plan:
     """Read and validate a plan file; raises DocumentError with every fault and its path in the document."""
     try:
         document = json.loads(read_bytes(path))
-    except ValueError as error:  # not UTF-8, or not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON, or nested without end
         raise DocumentError(path, [f"is not JSON: {error}"]) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise DocumentError(path, [f'is not a plan file: an object with "format": "{FORMAT}" is expected'])
@@ -248,6 +249,9 @@ def check_plan_matches(plan: Plan, cluster: Cluster, now: datetime, max_age_s: f
         raise PlanError(f"the plan was made for cluster {plan.cluster.name!r}, this is {cluster.name!r}: "
                         f"{'; '.join(differ[:5])}{more}. Run the audit on this cluster again.")
     age_s = (now - datetime.fromisoformat(plan.created_at)).total_seconds()
+    if age_s < -_CLOCK_SKEW_S:
+        raise PlanError(f"the plan was made in the future ({plan.created_at}, now it is {now.isoformat(timespec='seconds')}): "
+                        "one of the two clocks is wrong. Set it, or run the audit again.")
     if age_s > max_age_s:
         raise PlanError(f"the plan is too old: made {age_s / 60:.0f} minutes ago ({plan.created_at}), "
                         f"the limit is {max_age_s / 60:.0f} minutes. Run the audit again.")

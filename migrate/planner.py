@@ -1,6 +1,7 @@
 """From a solver's result to a plan: ordered, priced, each move with its reason, replayed by the checkers."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -96,33 +97,30 @@ def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, rea
 
 
 def _with_services(cluster: Cluster, migrations: tuple[Action, ...], changes: Sequence[ServiceChange]) -> tuple[Action, ...]:
-    """Service changes before the departures of their host, or after them."""
+    """Service changes before every move from or to their host, or after all of them."""
     first: list[Action] = []
     last: list[Action] = []
-    extra_parents: dict[str, str] = {}
+    waits_for: dict[str, list[str]] = defaultdict(list)
     for change in changes:
-        leaving = [a.uuid for a in migrations if isinstance(a.input_parameters, MigrateInput)
-                   and change.host in (a.input_parameters.source_node, a.input_parameters.destination_node)]
+        touching = [a.uuid for a in migrations if isinstance(a.input_parameters, MigrateInput)
+                    and change.host in (a.input_parameters.source_node, a.input_parameters.destination_node)]
         action = Action(
             uuid=str(uuid.uuid4()), action_type="change_nova_service_state",
-            parents=tuple(leaving) if change.when == "after" else (), reason=_why(change), benefit={}, cost=Cost(expected_s=_SERVICE_S),
+            parents=tuple(touching) if change.when == "after" else (), reason=_why(change), benefit={}, cost=Cost(expected_s=_SERVICE_S),
             input_parameters=ServiceStateInput(
                 resource_id=cluster.host_by_name[change.host].id, resource_name=change.host, state=change.state,
                 disabled_reason=change.reason if change.state == "disabled" else None, only_if_empty=change.when == "after"))
         (last if change.when == "after" else first).append(action)
         if change.when == "before":
-            extra_parents.update(dict.fromkeys(leaving, action.uuid))
-    return (*first, *(_with_parent(a, extra_parents.get(a.uuid)) for a in migrations), *last)
+            for one in touching:
+                waits_for[one].append(action.uuid)
+    return (*first, *(replace(a, parents=(*waits_for[a.uuid], *a.parents)) for a in migrations), *last)
 
 
 def _why(change: ServiceChange) -> str:
     if change.when == "after":
         return f"{change.host} is empty by then; {change.state}, so that the scheduler sends nobody ({change.reason})"
     return f"{change.host} is {change.state} first, so that the scheduler sends nobody meanwhile ({change.reason})"
-
-
-def _with_parent(action: Action, parent: str | None) -> Action:
-    return action if parent is None else replace(action, parents=(parent, *action.parents))
 
 
 def replay(problem: Problem, parents: Sequence[Sequence[int]], migrations: Sequence[Action]) -> None:

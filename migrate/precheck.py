@@ -34,6 +34,8 @@ def judge(action: Action, observed: Cluster, rules: Rules, ongoing: Sequence[Act
     what = action.input_parameters
     if isinstance(what, ServiceStateInput):
         return _judge_service(what, cluster, ongoing)
+    if any(other.input_parameters.resource_id == what.resource_id for other in ongoing):
+        return Verdict("wait", f"waits for an action that still runs on {what.resource_name}")
     if text := migration_obstacle(what, cluster):
         return Verdict("skip", text)
     found = arrival_breaches(cluster, what, rules)
@@ -82,9 +84,10 @@ def migration_obstacle(what: MigrateInput, cluster: Cluster) -> str:
     if server is None:
         return f"server {what.resource_name} does not exist any more"
     if server.host == what.destination_node:
-        return f"{server.name} is already on {server.host}"
+        here = f"{server.name} is already on {server.host}"
+        return f"{here}, but its migration waits to be confirmed or reverted" if server.status == "VERIFY_RESIZE" else here
     if server.host != what.source_node:
-        return f"{server.name} is on {server.host}, not on {what.source_node} any more: somebody else has moved it"
+        return f"{server.name} is on {server.host}, not on {what.source_node} any more: it was moved since the plan was made"
     if busy := _busy(server, cluster):
         return busy
     allowed = STATUSES[what.migration_type]
@@ -138,5 +141,5 @@ def _may_pass(what: MigrateInput, breach: Violation, ongoing: Sequence[Action]) 
 
 def _busy(server: Server, cluster: Cluster) -> str:
     if flight := cluster.migration_of.get(server.id):
-        return f"{server.name} is in a {flight.kind} from {flight.source} to {flight.destination} of somebody else"
+        return f"{server.name} is in a {flight.kind} from {flight.source} to {flight.destination} that this run did not begin"
     return f"{server.name} is busy: {server.task_state}" if server.task_state else ""

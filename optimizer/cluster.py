@@ -29,9 +29,9 @@ class Inventory:
 
     @property
     def capacity(self) -> int:
-        """The amount that may be allocated; Placement compares with (total - reserved) x ratio."""
-        # The small term undoes binary rounding: 10 * 1.1 must count as 11, not as 10.999...
-        return int((self.total - self.reserved) * self.allocation_ratio + 1e-6)
+        """The amount that may be allocated: (total - reserved) x ratio."""
+        # Placement compares with the binary product as it is: of 100 x 1.15 = 114.99999999999999 it gives 114.
+        return int((self.total - self.reserved) * self.allocation_ratio)
 
     @property
     def largest(self) -> int:

@@ -20,7 +20,7 @@ from optimizer.problem import Problem
 from optimizer.solvers.local_search import State
 from optimizer.solvers.terms import compile_problem
 
-_ROWS = 20_000_000  # cells of the servers x hosts table that is looked at; the hottest hosts' servers come first
+_CELLS = 20_000_000  # cells of the servers x hosts table that is looked at; the hottest hosts' servers come first
 _WORTH = 1e-9
 _LACKS = (Capacity.name, LoadLimit.name)
 _HOSTS = 10  # hosts for which it is told why they stay in use
@@ -108,7 +108,7 @@ def _state(problem: Problem, placement: Placement) -> State:
 
 def _rows(state: State) -> Index:
     order = np.argsort(-state.load["cpu"][state.where], kind="stable") if "cpu" in state.load else np.arange(len(state.where))
-    return order[:max(1, _ROWS // max(1, len(state.count)))].astype(np.int32)
+    return order[:max(1, _CELLS // max(1, len(state.count)))].astype(np.int32)
 
 
 def _moves(problem: Problem, placement: Placement, state: State, limit: int) -> tuple[Refusal, ...]:
@@ -152,7 +152,8 @@ def _moves(problem: Problem, placement: Placement, state: State, limit: int) -> 
 def _hosts(problem: Problem, placement: Placement, state: State, limit: int) -> tuple[Refusal, ...]:
     """Hosts in use with the fewest servers: who on them cannot leave, and why."""
     cluster, arrays = problem.cluster, state.compiled.arrays
-    stuck = {rule_id: reasons for rule in problem.constraints if isinstance(rule, Movable) for rule_id, reasons in rule.obstacles.items()}
+    stuck = {server: reasons for rule in problem.constraints if isinstance(rule, Movable) for server, reasons in rule.obstacles.items()}
+    moves_left = len(state.where) if problem.max_moves is None else problem.max_moves - state.moves
     in_use = np.flatnonzero((state.count > 0) & state.compiled.available)
     found = []
     for h in in_use[np.argsort(state.count[in_use], kind="stable")][:min(limit, _HOSTS)].tolist():
@@ -161,10 +162,16 @@ def _hosts(problem: Problem, placement: Placement, state: State, limit: int) -> 
         pinned = [s for s in servers.tolist() if not arrays.movable[s]]
         homeless = [s for s, mask in zip(servers.tolist(), legal, strict=True) if not mask.any() and s not in pinned]
         name = cluster.hosts[h].name
-        if pinned:
+        not_moved = int((arrays.start[servers] == h).sum())
+        if state.compiled.bound[h]:
+            found.append(Refusal(None, name, Capacity.name, f"{name} stays in use: a migration or another consumer holds something of it"))
+        elif pinned:
             server = cluster.servers[pinned[0]]
             why = stuck[server.id][0].text if stuck.get(server.id) else "no host satisfies its rules"
             found.append(Refusal(server.id, name, Movable.name, f"{name} stays in use: {server.name} cannot be moved: {why}"))
+        elif not_moved > moves_left:
+            found.append(Refusal(None, name, "max_moves", f"{name} stays in use: emptying it takes {not_moved} more moves, and the limit of "
+                                                          f"{problem.max_moves} leaves {moves_left}"))
         elif homeless:
             server = cluster.servers[homeless[0]]
             found.append(Refusal(server.id, name, _first_rule(problem, placement, server.id, h),

@@ -64,11 +64,13 @@ def _flavor(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
         yield "numa", "its flavor or image asks for pinned CPUs or a NUMA layout, and the free CPUs of NUMA nodes are not known"
     if alias := specs.get("pci_passthrough:alias"):
         yield "pci", f"flavor {flavor.name} asks for a PCI device ({alias})"
+    if profile := specs.get("accel:device_profile"):
+        yield "pci", f"flavor {flavor.name} asks for an accelerator ({profile}), and Nova migrates no server that has one"
     for name, what in _LOCAL_SPECS.items():
         if specs.get(name, "false").lower() not in ("", "false", "0"):
             yield "host_local", f"its flavor or image gives it {what} ({name}), which stays on its host"
     for name in specs:
-        if name.startswith("capabilities:"):
+        if name.startswith("capabilities:") or name == "hw:maxphysaddr_bits":  # ComputeCapabilitiesFilter reads it as one
             yield "capabilities", f"flavor {flavor.name} asks for {name}, and host capabilities are not in the snapshot"
 
 

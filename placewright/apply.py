@@ -75,11 +75,15 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
 
     cloud: Cloud
     if isinstance(source, CloudSource):
-        cloud = NovaCloud(source.connection, _Watch(source, before).observe)
+        watch = _Watch(source, before)
+        cloud = NovaCloud(source.connection, watch.observe)
+        done = execute(plan, cloud, rules, limits, report)
+        after, unread = watch.afterwards()
+        notes += unread
     else:
         cloud = SimulatedCloud(before, rules, model=model, seed=seed, pace=pace)
-    done = execute(plan, cloud, rules, limits, report)
-    after = cloud.cluster if isinstance(cloud, SimulatedCloud) else source.cluster()
+        done = execute(plan, cloud, rules, limits, report)
+        after = cloud.cluster
     after = _with_usage_of(before, after)
     return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),
                    summary(after, placement_of(after)), tuple(_misplaced(plan, after)),
@@ -97,6 +101,16 @@ class _Watch:
         """The cluster with these servers and hosts read afresh."""
         self.seen = self.source.observe(self.seen, servers, hosts)
         return self.seen
+
+    def afterwards(self) -> tuple[Cluster, tuple[str, ...]]:
+        """The whole cluster as it is now; what was done must be told even when that cannot be read, or takes too long for the operator."""
+        try:
+            return self.source.cluster(), ()
+        except PlacewrightError as error:
+            why = str(error)
+        except KeyboardInterrupt:
+            why = "interrupted"
+        return self.seen, (f"The cloud could not be read afterwards ({why}); figures and places are those seen last.",)
 
 
 def _with_load(source: Source, cluster: Cluster, need: LoadNeed | None) -> tuple[Cluster, tuple[str, ...]]:

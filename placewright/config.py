@@ -1,7 +1,7 @@
 """Settings of a site (oslo.config): how metrics are called, how fast migrations are, how many may run at once."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from oslo_config import cfg
@@ -30,7 +30,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
                    help="Migrations that run at the same time from or to one host. Nova itself queues live migrations beyond "
                         "max_concurrent_live_migrations (1 by default) of the source."),
         cfg.FloatOpt("poll_interval", default=_LIMITS.poll_interval_s, min=0.1, help="Seconds between two looks at running migrations."),
-        cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1, help="Seconds after which a migration is given up."),
+        cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1,
+                     help="Seconds after which a migration is given up; at least four times what it is expected to take."),
         cfg.FloatOpt("plan_max_age", default=86400, min=1, help="Seconds after which a plan is too old to be applied."),
     ],
     "time_model": [
@@ -68,6 +69,7 @@ def _faults(conf: cfg.ConfigOpts, files: Sequence[Path | str]) -> Iterator[str]:
     given: dict[str, dict[str, list[str]]] = {}
     for name in files:
         cfg.ConfigParser(str(name), given).parse()
+    yield from _unknown(given)
     for group, options in OPTIONS.items():
         for option in options:
             try:
@@ -75,6 +77,18 @@ def _faults(conf: cfg.ConfigOpts, files: Sequence[Path | str]) -> Iterator[str]:
             except (cfg.Error, ValueError) as error:
                 value = given.get(group, {}).get(option.name, ["?"])[-1]
                 yield f"[{group}] {option.name} = {value}: {str(error).rpartition('is not valid: ')[2]}"
+
+
+def _unknown(given: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+    """A misspelt option would otherwise leave the default in force, in silence."""
+    for group, values in given.items():
+        known = sorted(option.name for option in OPTIONS.get(group, ()))
+        if not known:
+            yield f"[{group}]: there is no such group; known are {', '.join(OPTIONS)}"
+            continue
+        for name in values:
+            if name not in known:
+                yield f"[{group}] {name}: there is no such option; known are {', '.join(known)}"
 
 
 def gnocchi_settings(conf: cfg.ConfigOpts) -> GnocchiSettings:

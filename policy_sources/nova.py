@@ -23,6 +23,14 @@ from optimizer.movability import obstacles
 # https://docs.openstack.org/nova/latest/user/flavors.html: what stands between "trait" and the colon names a granular group.
 _TRAIT_KEY = re.compile(r"trait(?:[A-Za-z0-9_-]{1,64})?:(.+)")
 _SCOPE = "aggregate_instance_extra_specs:"
+# Traits that Nova requires for the sake of other extra specs, or of the image properties hw_... and os_... of the same name.
+_IMPLIED = {
+    ("os:secure_boot", "required"): "COMPUTE_SECURITY_UEFI_SECURE_BOOT",
+    ("hw:maxphysaddr_mode", "passthrough"): "COMPUTE_ADDRESS_SPACE_PASSTHROUGH",
+    ("hw:maxphysaddr_mode", "emulate"): "COMPUTE_ADDRESS_SPACE_EMULATED",
+    ("hw:virtio_packed_ring", "true"): "COMPUTE_NET_VIRTIO_PACKED",
+    ("hw:sound_model", "virtio"): "COMPUTE_SOUND_MODEL_VIRTIO",
+}
 
 
 def constraints(cluster: Cluster, *, move_locked: bool = False, live: bool = True, cold: bool = True) -> list[Constraint]:
@@ -58,8 +66,13 @@ def _traits(cluster: Cluster) -> list[Constraint]:
 
 
 def _trait_need(cluster: Cluster, server: Server) -> TraitNeed:
-    named = [*_trait_specs(cluster.flavor_of(server).extra_specs), *_trait_specs(_image_properties(cluster, server))]
-    return TraitNeed(required=frozenset(name for name, value in named if value == "required"),
+    specs, properties = cluster.flavor_of(server).extra_specs, _image_properties(cluster, server)
+    named = _trait_specs(specs)
+    # Of an image Nova reads nothing but required traits, and no groups.
+    required = {key.removeprefix("trait:") for key, value in properties.items() if key.startswith("trait:") and value == "required"}
+    asked = {(key.replace("_", ":", 1), value.lower()) for key, value in properties.items()} | {(key, value.lower()) for key, value in specs.items()}
+    required |= {_IMPLIED[one] for one in asked & _IMPLIED.keys()}
+    return TraitNeed(required=frozenset(name for name, value in named if value == "required") | required,
                      forbidden=frozenset(name for name, value in named if value == "forbidden"))
 
 

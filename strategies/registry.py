@@ -14,10 +14,19 @@ GROUP = "placewright.strategies"
 
 
 def strategies() -> Mapping[str, type[Strategy]]:
-    """Every strategy by name: the built-in ones, and those that installed packages offer."""
+    """Every strategy by name: the built-in ones, and those that installed packages offer.
+
+    Raises PlacewrightError for a package whose strategy cannot be loaded, or takes the name of another.
+    """
     found: dict[str, type[Strategy]] = {kind.name: kind for kind in BUILT_IN}
     for point in entry_points(group=GROUP):
-        found.setdefault(point.name, point.load())
+        offered = f"strategy {point.name!r} of {point.dist.name if point.dist else 'an installed package'} ({point.value})"
+        if point.name in found:
+            raise PlacewrightError(f"{offered} has the name of another strategy; rename it or remove the package")
+        try:
+            found[point.name] = point.load()
+        except Exception as error:  # whatever the package does when it is imported
+            raise PlacewrightError(f"{offered} cannot be loaded: {type(error).__name__}: {error}; mend or remove the package") from error
     return found
 
 

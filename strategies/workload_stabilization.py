@@ -84,7 +84,6 @@ class WorkloadStabilizationParameters(LoadParameters):
             raise ValueError(f"instance={value['instance']}: need 1 second or more")
         return value
 
-
     @model_validator(mode="after")
     def _something_counts(self) -> Self:
         if not any(self.weights[f"{name}_weight"] for name in self.metrics):

@@ -1,5 +1,6 @@
 """What the moves cost."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,6 +26,14 @@ class MoveCost:
 
 def move_costs(cluster: Cluster) -> dict[str, float]:
     """Server id -> its share of the cluster, by number and by memory."""
+    parts, whole = cost_parts(cluster)
+    return {server: part / whole for server, part in parts.items()}
+
+
+def cost_parts(cluster: Cluster) -> tuple[dict[str, int], int]:
+    """(server id -> part, the whole that they are parts of): the shares as whole numbers, so that solvers need not round."""
     memory = {server.id: server.resources.get("MEMORY_MB", 0) for server in cluster.servers}
-    total = max(1, sum(memory.values()))
-    return {key: 0.5 / len(memory) + 0.5 * amount / total for key, amount in memory.items()}
+    total, count = max(1, sum(memory.values())), len(memory)
+    parts, whole = {key: total + count * amount for key, amount in memory.items()}, max(1, 2 * count * total)
+    common = math.gcd(whole, *parts.values())
+    return {key: part // common for key, part in parts.items()}, whole // common

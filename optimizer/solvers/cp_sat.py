@@ -7,6 +7,7 @@ values of those before as constraints. Reference: https://developers.google.com/
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.spread import Spread
+from optimizer.problem import Level
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
-_COST_SCALE = 10**8
 _LARGEST = 10**18  # CP-SAT computes in 64 bits
+_EXACT_TO = 10**15  # larger factors cost CP-SAT more time than exactness is worth
+_MEET = 1e-9  # a value and its bound that are as near as this have met; so says optimizer.problem.better
 _SQUARE_SCALE = 10**14  # so that sums of squares stay far below _LARGEST
 _TANGENTS = 20
 Expr = Any  # a CP-SAT linear expression or a whole number
@@ -49,6 +52,19 @@ class Answer:
     where: Index
     bounds: tuple[float | None, ...]
     proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """An objective in whole numbers: value = ``sum`` / ``scale``, and ``sum`` is at most ``greatest``.
+
+    ``above``: by how much rounding can make the sum exceed value x scale, in any placement no worse than the one known.
+    """
+
+    sum: Expr
+    scale: float
+    greatest: int
+    above: float = 0.0
 
 
 @dataclass
@@ -97,16 +113,11 @@ def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop,
                  limit_s: float | None = None) -> Answer:
     """The best placement within a scope, starting from a legal incumbent; ``limit_s`` bounds this call alone."""
     model = _build(compiled, incumbent, scope)
-    where, proven, spent = incumbent, True, 0.0
+    where, proven, exact, spent = incumbent, True, True, 0.0
     bounds: list[float | None] = []
     for number, level in enumerate(compiled.problem.levels):
-        known = compiled.problem.values(compiled.arrays.placement(where))[number]
-        terms = []
-        for term in level:
-            model.most = known / term.weight if all(other.weight > 0 for other in level) else math.inf
-            terms.append((term.weight, *_TERMS[type(term.objective)](model, term.objective)))
-        goal, scale = _weighted(terms)
-        model.cp.minimize(goal)
+        goal = _goal(model, level, compiled.problem.values(compiled.arrays.placement(where))[number])
+        model.cp.minimize(goal.sum)
         model.cp.clear_hints()  # type: ignore[no-untyped-call]
         for s, options in model.at.items():
             for h, variable in options.items():
@@ -127,10 +138,22 @@ def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop,
         where = where.copy()
         for s, options in model.at.items():
             where[s] = next(h for h, variable in options.items() if solver.value(variable))
-        bounds.append(solver.best_objective_bound / scale if proven else None)
-        proven = proven and status == cp_model.OPTIMAL
-        model.cp.add(goal <= solver.value(goal))
+        # Once a level was rounded, an equally good placement may be shut out of the next: nothing is known of all of them.
+        bound = max(0.0, (solver.best_objective_bound - goal.above) / goal.scale) if proven and exact else None
+        bounds.append(bound)
+        proven = bound is not None and compiled.problem.values(compiled.arrays.placement(where))[number] - bound <= _MEET
+        exact = exact and goal.above == 0
+        model.cp.add(goal.sum <= solver.value(goal.sum))
     return Answer(where, tuple(bounds), proven)
+
+
+def _goal(model: _Model, level: Level, known: float) -> _Encoded:
+    """A level, of which a placement with the value ``known`` is known."""
+    terms = []
+    for term in level:
+        model.most = known / term.weight if term.weight > 0 and all(other.weight >= 0 for other in level) else math.inf
+        terms.append((term.weight, _TERMS[type(term.objective)](model, term.objective)))
+    return _weighted(terms, known)
 
 
 def _build(compiled: Compiled, incumbent: Index, scope: Scope) -> _Model:
@@ -241,39 +264,47 @@ def _not_worse(model: _Model) -> None:
             model.cp.add(sum(present) >= group.hosts)
 
 
-def _weighted(terms: list[tuple[float, Expr, int, int]]) -> tuple[Expr, float]:
-    """The weighted sum as a whole-number expression and its scale: value = expression / scale.
-
-    A term is (weight, expression, its scale, its greatest value).
-    """
+def _weighted(terms: list[tuple[float, _Encoded]], known: float) -> _Encoded:
+    """The weighted sum: exact where the weights are simple fractions and the numbers stay small, else with rounded factors."""
     if len(terms) == 1 and terms[0][0] == 1:
-        return terms[0][1], float(terms[0][2])
-    scale = float(max(term[2] for term in terms))
-    reach = sum(weight * greatest * scale / unit for weight, _, unit, greatest in terms)
-    factor = min(1e6, _LARGEST / max(1.0, reach))
-    return sum(round(weight * scale * factor / unit) * expr for weight, expr, unit, _ in terms), scale * factor
+        return terms[0][1]
+    reach = max(1e-9, sum(weight * term.greatest / term.scale for weight, term in terms))
+    shares = [Fraction(weight).limit_denominator(10**4) / Fraction(term.scale) for weight, term in terms]
+    whole = math.lcm(*(share.denominator for share in shares))
+    if whole * reach <= _EXACT_TO and all(math.isclose(share * Fraction(term.scale), weight, rel_tol=1e-15)
+                                          for share, (weight, term) in zip(shares, terms, strict=True)):
+        scale, factors = float(whole), [int(share * whole) for share in shares]
+    else:
+        scale = min(max(term.scale for _, term in terms) * 1e6, _LARGEST / reach)
+        factors = [round(weight * scale / term.scale) for weight, term in terms]
+    above = 0.0
+    for factor, (weight, term) in zip(factors, terms, strict=True):
+        drift = factor * term.scale - weight * scale
+        above += factor * term.above + (drift * known / weight if drift > weight * scale * 1e-14 else 0.0)
+    total = sum(factor * term.sum for factor, (_, term) in zip(factors, terms, strict=True))
+    return _Encoded(total, scale, math.ceil(reach * scale), above)
 
 
-def _move_cost(model: _Model, objective: MoveCost) -> tuple[Expr, int, int]:
-    cost = np.rint(model.compiled.move_cost * _COST_SCALE).astype(np.int64)
+def _move_cost(model: _Model, objective: MoveCost) -> _Encoded:
+    cost, whole = model.compiled.cost_parts
     fixed = model.fixed
     already = int(cost[fixed[model.incumbent[fixed] != model.compiled.arrays.start[fixed]]].sum())
-    return already + sum(int(cost[s]) * (1 - model.stays(s)) for s in model.at), _COST_SCALE, int(cost.sum())
+    return _Encoded(already + sum(int(cost[s]) * (1 - model.stays(s)) for s in model.at), whole, int(cost.sum()))
 
 
-def _remaining(model: _Model, objective: Remaining) -> tuple[Expr, int, int]:
+def _remaining(model: _Model, objective: Remaining) -> _Encoded:
     host, count = model.compiled.host_index[objective.host], len(model.incumbent)
-    return sum(model.on(s, host) for s in range(count)), max(1, count), count
+    return _Encoded(sum(model.on(s, host) for s in range(count)), max(1, count), count)
 
 
-def _elsewhere(model: _Model, objective: Elsewhere) -> tuple[Expr, int, int]:
+def _elsewhere(model: _Model, objective: Elsewhere) -> _Encoded:
     index, start, count = model.compiled.host_index, model.compiled.arrays.start, len(model.incumbent)
     gone = [s for s in range(count) if start[s] == index[objective.source]]
     fine = {index[objective.source], index[objective.preferred]}
-    return sum(1 - sum(model.on(s, h) for h in fine) for s in gone), max(1, count), count
+    return _Encoded(sum(1 - sum(model.on(s, h) for h in fine) for s in gone), max(1, count), count)
 
 
-def _hosts_in_use(model: _Model, objective: HostsInUse) -> tuple[Expr, int, int]:
+def _hosts_in_use(model: _Model, objective: HostsInUse) -> _Encoded:
     compiled = model.compiled
     used: list[Expr] = []
     fixed = np.bincount(model.incumbent[model.fixed], minlength=len(compiled.available))
@@ -292,25 +323,31 @@ def _hosts_in_use(model: _Model, objective: HostsInUse) -> tuple[Expr, int, int]
                                                               if compiled.arrays.start[s] == h))
                 model.cp.add(sum(amount * variable for amount, variable in here) <= room * busy)
     available = max(1, int(compiled.available.sum()))
-    return sum(used), available, available
+    return _Encoded(sum(used), available, available)
 
 
-def _spread(model: _Model, objective: Spread) -> tuple[Expr, int, int]:
-    """Squares by multiplication; on hosts of one size they are exact, else weighted to three digits or better.
+def _spread(model: _Model, objective: Spread) -> _Encoded:
+    """Squares by multiplication, weighted by the inverse square of the host's capacity.
 
-    Where the squares would not fit in 64 bits (memory of many or large hosts), distances are rounded to ``unit``.
+    The weights are exact where the capacities have a common multiple that is not too large, else rounded to three digits or
+    better. Where the squares would not fit in 64 bits (memory of many or large hosts), distances are rounded to ``unit``.
     """
     balance = model.compiled.balance[objective.metric]
     counted = np.flatnonzero(balance.counted)
     if not len(counted):
-        return 0, 1, 0
-    largest = int(balance.capacity[counted].max())
-    precision = 1 if (balance.capacity[counted] == largest).all() else 1000
+        return _Encoded(0, 1, 0)
+    capacity = {h: int(balance.capacity[h]) for h in counted.tolist()}
+    largest = max(capacity.values())
+    precision = (math.lcm(*capacity.values()) // largest) ** 2
+    if precision * len(counted) * largest**2 > _SQUARE_SCALE and precision > 1:
+        precision = 1000
     unit = max(1, math.ceil(largest / math.isqrt(_SQUARE_SCALE // (precision * len(counted)))))
-    scale = round(precision * len(counted) * largest**2 / unit**2)
-    weights = {h: round(precision * largest**2 / int(balance.capacity[h]) ** 2) for h in counted.tolist()}
+    scale = precision * len(counted) * largest**2 / unit**2
+    weights = {h: round(precision * largest**2 / size**2) for h, size in capacity.items()}
+    stretch = max(1.0, *(weight * capacity[h] ** 2 / (precision * largest**2) for h, weight in weights.items()))
     # Roots add up: that of the known squares, weights rounded, and that of half a unit on each host.
-    root = math.sqrt(1.001 * (model.most + objective.threshold**2) * scale) + math.sqrt(sum(weights.values())) / 2 + 1
+    halves = math.sqrt(sum(weights.values())) / 2 if unit > 1 else 0.0
+    root = math.sqrt(stretch * (model.most + objective.threshold**2) * scale) + halves + 1
     fixed = model.fixed
     elsewhere = np.bincount(model.incumbent[fixed], weights=balance.load[fixed], minlength=len(balance.capacity)).astype(np.int64)
     terms: list[Expr] = []
@@ -329,11 +366,17 @@ def _spread(model: _Model, objective: Spread) -> tuple[Expr, int, int]:
                 model.cp.add(square >= 2 * point * distance - point**2)
         terms.append(weight * square)
         greatest += weight * top**2
-    allowed = int(objective.threshold**2 * scale + 1e-6)
+    known = min((model.most + objective.threshold**2) * scale, greatest)
+    rounding = (math.sqrt(stretch * known) + halves) ** 2 - known if stretch > 1 or unit > 1 else 0.0
     greatest = greatest if math.isinf(root) else min(greatest, math.ceil(root**2))
-    excess = model.cp.new_int_var(0, greatest, "excess")
-    model.cp.add(excess >= sum(terms) - allowed)
-    return excess, scale, greatest
+    # What the threshold allows is seldom whole; parts that are small enough make it so.
+    share = Fraction(objective.threshold).limit_denominator(10**4)
+    allowed = Fraction(scale) * (share if math.isclose(share, objective.threshold, rel_tol=1e-15) else Fraction(objective.threshold)) ** 2
+    parts = allowed.denominator if allowed.denominator * scale <= _SQUARE_SCALE else 1
+    excess = model.cp.new_int_var(0, parts * greatest, "excess")
+    model.cp.add(excess >= parts * sum(terms) - math.floor(parts * allowed))
+    cut = float(parts * allowed - math.floor(parts * allowed))
+    return _Encoded(excess, parts * scale, parts * greatest, parts * rounding + cut)
 
 
 def _distance(model: _Model, host: int, here: list[tuple[int, Expr]], low: int, unit: int,
@@ -353,10 +396,10 @@ def _distance(model: _Model, host: int, here: list[tuple[int, Expr]], low: int, 
     return distance, square, top
 
 
-_TERMS: Mapping[type[Objective], Callable[[_Model, Any], tuple[Expr, int, int]]] = {
+_TERMS: Mapping[type[Objective], Callable[[_Model, Any], _Encoded]] = {
     MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread,
 }
-"""The one table that joins each objective with its encoding: (expression, scale, greatest value), value = expression / scale."""
+"""The one table that joins each objective with its encoding."""
 
 
 def check_objectives(compiled: Compiled) -> None:

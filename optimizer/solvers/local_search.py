@@ -28,8 +28,8 @@ _WORTH = 1e-12  # smaller changes are rounding
 class State:
     """A legal placement and what follows from it, kept up to date move by move.
 
-    ``where`` (S) host of each server; ``used`` (H x D); ``load`` metric -> (H); ``count`` (H) servers; ``arrived`` (H x D)
-    newcomers with a demand, by packed quantity.
+    ``where`` (S) host of each server; ``used`` (H x D); ``load`` metric -> (H); ``count`` (H) servers; ``moves`` servers not
+    where the cluster has them.
     """
 
     def __init__(self, compiled: Compiled, where: Index) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from optimizer.arrays import Arrays, Ints, Mask, compile_arrays
 from optimizer.load import Metric, host_capacity, server_load
 from optimizer.objectives.hosts_in_use import bound_hosts
-from optimizer.objectives.move_cost import move_costs
+from optimizer.objectives.move_cost import cost_parts
 from optimizer.problem import Problem
 
 
@@ -40,10 +40,16 @@ class Compiled:
         return {host.name: h for h, host in enumerate(self.problem.cluster.hosts)}
 
     @cached_property
+    def cost_parts(self) -> tuple[Ints, int]:
+        """The cost of moving each server (S) in whole numbers, and what makes 1."""
+        parts, whole = cost_parts(self.problem.cluster)
+        return np.array([parts[server.id] for server in self.problem.cluster.servers], dtype=np.int64), whole
+
+    @cached_property
     def move_cost(self) -> npt.NDArray[np.float64]:
         """The cost of moving each server (S)."""
-        cost = move_costs(self.problem.cluster)
-        return np.array([cost[server.id] for server in self.problem.cluster.servers])
+        parts, whole = self.cost_parts
+        return parts / whole
 
     @cached_property
     def available(self) -> Mask:

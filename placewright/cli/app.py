@@ -1,7 +1,9 @@
 """The program: global options, the table of commands, and how errors end it."""
 
 import argparse
+import io
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -14,7 +16,7 @@ from cliff.commandmanager import CommandManager
 from optimizer.errors import PlacewrightError
 from placewright.cli.audit import AuditRun
 from placewright.cli.cluster import ClusterSave, ClusterShow
-from placewright.cli.common import console
+from placewright.cli.common import UsageError, console
 from placewright.cli.plan import PlanApply, PlanShow
 from placewright.cli.strategy import StrategyList, StrategyShow
 
@@ -49,9 +51,21 @@ class PlacewrightApp(App):
         return parser
 
     def configure_logging(self) -> None:
-        """Warnings to stderr; --debug shows everything, -v what the program does, -q errors only."""
+        """Warnings to stderr; --debug shows everything, -v what the program does, -q errors only. A log file hears at least as much as -v."""
         level = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO}.get(self.options.verbose_level, logging.DEBUG)
-        logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        to_stderr = logging.StreamHandler(sys.stderr)
+        to_stderr.setLevel(level)
+        to_stderr.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        handlers: list[logging.Handler] = [to_stderr]
+        if self.options.log_file:
+            try:
+                to_file = logging.FileHandler(self.options.log_file, encoding="utf-8", errors="backslashreplace")
+            except OSError as error:
+                raise PlacewrightError(f"log file {self.options.log_file} cannot be written: {error.strerror}") from None
+            to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            handlers.append(to_file)
+            level = min(level, logging.INFO)
+        logging.basicConfig(level=level, handlers=handlers, force=True)
 
     def interact(self) -> None:
         """No shell of our own: without a command, say what there is."""
@@ -59,12 +73,15 @@ class PlacewrightApp(App):
 
     def run_subcommand(self, argv: list[str]) -> int:
         """Run a command; every error becomes one message on stderr and exit code 1, wrong usage 2."""
+        wanted = [word for word in argv[1:] if not word.startswith("-")] if argv[0] == "help" else argv
         try:
             command, _, rest = self.command_manager.find_command(argv)
+            if wanted and not any(name.startswith(wanted[0]) for name, _ in self.command_manager):
+                raise ValueError(wanted)
         except ValueError:
             # Not cliff's own answer: it goes to stdout.
-            near = self.get_fuzzy_matches(argv[0])
-            console().print(f"placewright: there is no command {' '.join(argv)!r}; near to it are {', '.join(near)}; "
+            near = self.get_fuzzy_matches(wanted[0])
+            console().print(f"placewright: there is no command {' '.join(wanted)!r}; near to it are {', '.join(near)}; "
                             "placewright --help lists all", soft_wrap=True)
             return 2
         name = " ".join(argv[:len(argv) - len(rest)])
@@ -75,8 +92,9 @@ class PlacewrightApp(App):
         except PlacewrightError as error:
             if self.options.debug:
                 raise
+            self.LOG.info("ended by %s: %s", type(error).__name__, error)
             console().print(f"placewright: {error}", soft_wrap=True)
-            return 1
+            return 2 if isinstance(error, UsageError) else 1
         except ValueError as error:
             if not str(error).startswith("No recognized column"):  # what cliff says to a wrong -c
                 raise
@@ -87,9 +105,20 @@ class PlacewrightApp(App):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None:  # closed by the caller, who does not want to see it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for the rest of the program)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where the terminal's encoding lacks a character
     try:
-        return int(PlacewrightApp().run(arguments) or 0)
-    except BrokenPipeError:
+        code = int(PlacewrightApp().run(arguments) or 0)
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        # What is left of the output would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"placewright: the output cannot be written: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("placewright: interrupted", file=sys.stderr)

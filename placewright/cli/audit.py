@@ -5,18 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cliff.lister import Lister
-
 from migrate.plan import write_plan
 from placewright.audit import run_audit
-from placewright.cli.common import add_source, check_writable, config, console, seconds, source_of, whole
-from placewright.cli.plan_view import COLUMNS, remarks, row
+from placewright.cli.common import Rows, add_source, check_writable, config, console, seconds, source_of, stopped_by_ctrl_c, whole
+from placewright.cli.plan_view import COLUMNS, remarks, rows
 from placewright.config import time_model
 from strategies.base import ParameterError
 from strategies.registry import strategy
 
 
-class AuditRun(Lister):
+class AuditRun(Rows):
     """Audit a cluster with a strategy and show the plan; nothing is changed."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -36,18 +34,18 @@ class AuditRun(Lister):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each action; figures, reasons against and remarks on stderr."""
         conf = config(self)
-        check_writable(options.out)
-        out = console()
-        with out.status("starting") as status:
+        check_writable(options.out, read=[options.snapshot])
+        out = console(self)
+        with stopped_by_ctrl_c(), out.status("starting") as status:
             plan = run_audit(source_of(options, conf), strategy(options.strategy), _merged(options.param), max_moves=options.max_moves,
                              time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
                              model=time_model(conf), say=status.update)
         if options.out is not None:
             write_plan(plan, options.out)
-        remarks(plan)
+        remarks(plan, out)
         if options.out is not None:
             out.print(f"plan written to {options.out}", soft_wrap=True)
-        return COLUMNS, [row(plan, action) for action in plan.actions]
+        return COLUMNS, rows(plan)
 
 
 def _assignment(text: str) -> tuple[list[str], Any]:
@@ -56,7 +54,7 @@ def _assignment(text: str) -> tuple[list[str], Any]:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     try:
         return key.split("."), json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key.split("."), value
 
 

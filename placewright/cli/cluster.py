@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cliff.command import Command
-from cliff.lister import Lister
 
 from optimizer.cluster import Cluster, Host
 from optimizer.constraints.base import check
@@ -15,14 +14,14 @@ from optimizer.movability import obstacles
 from optimizer.placement import placement_of
 from optimizer.snapshot import write_snapshot
 from optimizer.summary import METRICS
-from placewright.cli.common import add_source, check_writable, config, console, source_of, whole
+from placewright.cli.common import Rows, add_source, check_writable, config, console, source_of, whole
 from placewright.config import gnocchi_settings
 from placewright.sources import CloudSource, without_partial_load
 from policy_sources import nova
 from strategies.base import LoadNeed
 
 
-class ClusterShow(Lister):
+class ClusterShow(Rows):
     """Show the hosts of a cluster: service, servers, what is allocated, and the load where it is known."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -44,7 +43,7 @@ class ClusterShow(Lister):
                          for host in sorted(cluster.hosts, key=lambda host: host.name)]
 
     def _remarks(self, cluster: Cluster) -> None:
-        say = console().print
+        say = console(self).print
         stuck = Counter(found[0].kind for server in cluster.servers if (found := obstacles(cluster, server)))
         say(f"{cluster.name}, {cluster.taken_at}: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers, "
             f"{len(cluster.groups)} server groups, {len(cluster.migrations)} migrations in progress", soft_wrap=True)
@@ -83,4 +82,4 @@ class ClusterSave(Command):
         if options.load_window is not None:
             cluster = source.with_load(cluster, LoadNeed(options.load_window, 300, "mean", options.missing_load))
         write_snapshot(cluster, options.file)
-        console().print(f"{options.file}: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers", soft_wrap=True)
+        console(self).print(f"{options.file}: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers", soft_wrap=True)

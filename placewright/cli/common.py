@@ -2,23 +2,102 @@
 
 import argparse
 import os
-from collections.abc import Callable
+import signal
+import stat
+import tempfile
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cliff.command import Command
+from cliff.lister import Lister
 from oslo_config import cfg
 from rich.console import Console
 from rich.table import Table
 
+from optimizer.errors import PlacewrightError
 from optimizer.snapshot import DocumentError
 from placewright.config import gnocchi_settings, load_config
 from placewright.sources import CloudSource, SnapshotSource
 
 
-def console() -> Console:
-    """Where progress and remarks go: stderr, so that stdout holds data only."""
+class UsageError(PlacewrightError):
+    """Options that do not go together; the exit code is 2."""
+
+
+class _Remarks(Console):
+    """rich's console; names in a text cannot steer the terminal, and a reader that has gone stops nothing."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, with control characters made visible."""
+        super().print(*(plain(one, keep="\n") if isinstance(one, str) else one for one in objects), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Say no more; rich would end the program here, with migrations under way."""
+        self.quiet = True
+
+
+def console(command: Command | None = None) -> Console:
+    """Where progress and remarks go: stderr, so that stdout holds data only; silent where the command was given --quiet."""
+    quiet = command is not None and getattr(command.app_args, "verbose_level", 1) == 0
     # Names of servers may hold what rich takes for markup.
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _Remarks(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False)
+
+
+def plain(text: str, keep: str = "") -> str:
+    """A text with its control and direction characters escaped: a server's name is chosen by whoever owns it."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char in keep or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else
+                   char.encode("unicode_escape", "backslashreplace").decode() for char in text)
+
+
+class Rows(Lister):
+    """A command that shows rows; as a table they are for eyes, so names cannot steer the terminal."""
+
+    def produce_output(self, parsed_args: argparse.Namespace, column_names: Sequence[str], data: Iterable[Sequence[Any]]) -> int:
+        """Write the rows to stdout."""
+        known = {name.lower().replace(" ", "_") for name in column_names}
+        for name in parsed_args.sort_columns:
+            if name.lower().replace(" ", "_") not in known:
+                raise UsageError(f"no column {name!r} to sort by; there are {', '.join(column_names)}")
+        if parsed_args.formatter == "table":
+            data = [[plain(cell) if isinstance(cell, str) else cell for cell in row] for row in data]
+        return int(super().produce_output(parsed_args, column_names, data))
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[None]:
+    """Inside the block, Ctrl-C ends the program at once with exit code 130; for work that leaves nothing behind.
+
+    CP-SAT takes the signal for itself while it runs, and only ends its own search. Blocked in every thread, the signal
+    waits for a thread of ours.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if signal.sigtimedwait({signal.SIGINT}, 0.2) is not None and not over.is_set():
+                out = console()
+                out.show_cursor()
+                out.print("placewright: interrupted")
+                os._exit(130)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def config(command: Command) -> cfg.ConfigOpts:
@@ -52,14 +131,31 @@ def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     return parse
 
 
-def check_writable(*files: Path | None) -> None:
-    """Raise DocumentError for a file that cannot be written, before hours of work go into its content."""
+def check_writable(*files: Path | None, read: Sequence[Path | None] = ()) -> None:
+    """Raise DocumentError for a file that cannot be written, before hours of work go into its content.
+
+    Raises UsageError for a file that is given twice, or that is one of those to ``read``.
+    """
+    taken = {file.resolve() for file in read if file is not None}
     for file in files:
-        if file is not None and file.is_dir():
+        if file is None:
+            continue
+        if str(file) == "-":
+            raise UsageError("- is not a file; stdout holds the rows, choose their format with -f")
+        if file.is_dir():
             raise DocumentError(file, ["cannot be written: it is a directory"])
-        if file is not None and not os.access(file.parent, os.W_OK | os.X_OK):
-            why = "has no write permission" if file.parent.is_dir() else "does not exist"
-            raise DocumentError(file, [f"cannot be written: directory {file.parent} {why}"])
+        # It would be replaced, as /dev/null must not be.
+        if file.exists() and not stat.S_ISREG(file.stat().st_mode):
+            raise DocumentError(file, ["cannot be written: it is not a regular file"])
+        if file.resolve() in taken:
+            raise UsageError(f"{file} is given twice; what is read or written already cannot be written again")
+        taken.add(file.resolve())
+        try:
+            # Permissions do not tell everything: file systems may be read-only, or full.
+            tempfile.TemporaryFile(dir=file.parent).close()
+        except OSError as error:
+            why = f"cannot be written to: {error.strerror}" if file.parent.is_dir() else "does not exist"
+            raise DocumentError(file, [f"cannot be written: directory {file.parent} {why}"]) from None
 
 
 def seconds(text: str) -> float:
@@ -75,6 +171,7 @@ def seconds(text: str) -> float:
 
 def figures(title: str, columns: dict[str, dict[str, float]]) -> Table:
     """A table of figures side by side; a row for each figure that any column has."""
+    title = plain(title)
     table = Table(title=title, title_justify="left", min_width=len(title))
     table.add_column("")
     for name in columns:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
-from cliff.lister import Lister
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from migrate.executor import Event
@@ -15,13 +15,15 @@ from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import write_bytes
 from placewright.apply import Outcome, apply_plan
-from placewright.cli.common import add_source, check_writable, config, console, figures, source_of, whole
-from placewright.cli.plan_view import COLUMNS, remarks, row
+from placewright.cli.common import Rows, add_source, check_writable, config, console, figures, plain, source_of, whole
+from placewright.cli.plan_view import COLUMNS, remarks, rows
 from placewright.config import limits, time_model
 from placewright.page import write_page
 
+LOG = logging.getLogger(__name__)
 
-class PlanShow(Lister):
+
+class PlanShow(Rows):
     """Show a plan: its actions in order, what each waits for, costs, and why."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -33,11 +35,11 @@ class PlanShow(Lister):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each action; the rest on stderr."""
         plan = read_plan(options.plan)
-        remarks(plan)
-        return COLUMNS, [row(plan, action) for action in plan.actions]
+        remarks(plan, console(self))
+        return COLUMNS, rows(plan)
 
 
-class PlanApply(Lister):
+class PlanApply(Rows):
     """Carry out a plan, on a cloud or in the simulator, and compare what it promised with what came of it."""
 
     exit_code = 0
@@ -52,7 +54,6 @@ class PlanApply(Lister):
         parser.add_argument("--pace", metavar="FACTOR", type=_factor, default=0.0,
                             help="Real seconds per simulated second; 0 is as fast as possible. Default: 0.")
         parser.add_argument("--page", metavar="FILE.html", type=Path, help="Write a page with the plan and the hosts' load before and after.")
-
         parser.add_argument("--report", metavar="FILE.json", type=Path, help="Write what became of each action, and the figures, to this file.")
         return parser
 
@@ -63,10 +64,10 @@ class PlanApply(Lister):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each action; progress and the comparison on stderr."""
         conf, plan = config(self), read_plan(options.plan)
-        check_writable(options.page, options.report)
+        check_writable(options.page, options.report, read=[options.plan, options.snapshot])
         source = source_of(options, conf)
         columns = ("Step", "Action", "What", "From", "To", "State", "Seconds", "Text")
-        with Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(),
+        with Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(self),
                       transient=True) as progress:
             bar = progress.add_task("reading the cluster", total=max(1, len(plan.actions)))
             ended: set[str] = set()
@@ -74,7 +75,8 @@ class PlanApply(Lister):
             def report(event: Event) -> None:
                 if event.state not in ("PENDING", "ONGOING"):
                     ended.add(event.action.uuid)
-                progress.update(bar, completed=len(ended), description=f"{event.action}: {event.state.lower()}")
+                progress.update(bar, completed=len(ended), description=plain(f"{event.action}: {event.state.lower()}"))
+                LOG.info("%s: %s: %s", event.state, event.action, event.text)
                 if event.state in ("SKIPPED", "FAILED", "CANCELLED"):
                     progress.console.print(f"{event.state} {event.action}: {event.text}", soft_wrap=True)
 
@@ -85,7 +87,7 @@ class PlanApply(Lister):
                     raise PlacewrightError("carrying out a plan changes the cloud: give --yes, or answer at a terminal")
                 progress.stop()
                 # Not input(): it asks on stdout, where data belongs.
-                progress.console.print(f"Carry out {len(plan.actions)} actions on {cluster.name}? [y/N] ", end="", soft_wrap=True)
+                console().print(f"Carry out {len(plan.actions)} actions on {cluster.name}? [y/N] ", end="", soft_wrap=True)
                 answer = sys.stdin.readline()
                 progress.start()
                 return answer.strip().lower() in ("y", "yes")
@@ -93,21 +95,28 @@ class PlanApply(Lister):
             outcome = apply_plan(plan, source, limits=limits(conf), model=time_model(conf), max_age_s=conf.execution.plan_max_age,
                                  seed=options.seed, pace=options.pace, report=report, confirm=confirm)
         if outcome is None:
-            console().print("Nothing was changed.")
+            console(self).print("Nothing was changed.")
             return columns, []
         self.exit_code = outcome.report.exit_code
         self._remarks(plan, outcome)
-        if options.report is not None:
-            write_bytes(options.report, json.dumps(outcome.document(plan), indent=1).encode() + b"\n")
-            console().print(f"report written to {options.report}", soft_wrap=True)
-        if options.page is not None:
-            write_page(plan, outcome, options.page)
-            console().print(f"page written to {options.page}", soft_wrap=True)
-        return columns, [(*row(plan, done.action)[:5], done.state, None if done.seconds is None else round(done.seconds, 1), done.text)
-                         for done in outcome.report.actions]
+        self._write(plan, outcome, options.report, options.page)
+        return columns, [(*row[:5], done.state, None if done.seconds is None else round(done.seconds, 1), done.text)
+                         for row, done in zip(rows(plan), outcome.report.actions, strict=True)]
+
+    def _write(self, plan: Plan, outcome: Outcome, report: Path | None, page: Path | None) -> None:
+        """A file that fails now must cost neither the other one nor the rows: what was done cannot be done again."""
+        for name, file, write in (("report", report, _write_report), ("page", page, write_page)):
+            if file is None:
+                continue
+            try:
+                write(plan, outcome, file)
+                console(self).print(f"{name} written to {file}", soft_wrap=True)
+            except PlacewrightError as error:
+                console().print(f"placewright: {error}", soft_wrap=True)
+                self.exit_code = self.exit_code or 1
 
     def _remarks(self, plan: Plan, outcome: Outcome) -> None:
-        out = console()
+        out = console(self)
         out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {
             "before": outcome.present, "promised": outcome.promised, "reached": outcome.reached}))
         counts = ", ".join(f"{n} {state}" for state, n in sorted(outcome.report.counts.items())) or "nothing to do"
@@ -116,6 +125,10 @@ class PlanApply(Lister):
             out.print(f"note: {text}", soft_wrap=True)
         for broken in outcome.broken:
             out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
+
+
+def _write_report(plan: Plan, outcome: Outcome, file: Path) -> None:
+    write_bytes(file, json.dumps(outcome.document(plan), indent=1).encode() + b"\n")
 
 
 def _factor(text: str) -> float:

@@ -1,17 +1,24 @@
 """How a plan is shown: a row for each action, and remarks around it."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
+
 from migrate.plan import Action, MigrateInput, Plan
-from placewright.cli.common import console, figures
+from placewright.cli.common import figures
 
 SHOWN_REFUSALS = 8
 COLUMNS = ("Step", "Action", "What", "From", "To", "After", "GB", "Seconds", "Reason")
 
 
-def row(plan: Plan, action: Action) -> tuple[Any, ...]:
-    """An action as a row of COLUMNS; steps count from 1 in the order of the plan."""
-    number = {other.uuid: n for n, other in enumerate(plan.actions, 1)}
+def rows(plan: Plan) -> list[tuple[Any, ...]]:
+    """The actions as rows of COLUMNS; steps count from 1 in the order of the plan."""
+    number = {action.uuid: n for n, action in enumerate(plan.actions, 1)}
+    return [_row(action, number) for action in plan.actions]
+
+
+def _row(action: Action, number: Mapping[str, int]) -> tuple[Any, ...]:
     what = action.input_parameters
     after = " ".join(str(number[parent]) for parent in action.parents)
     cost = (round(action.cost.copy_gb, 1), round(action.cost.expected_s))
@@ -21,9 +28,8 @@ def row(plan: Plan, action: Action) -> tuple[Any, ...]:
     return number[action.uuid], f"service {what.state}", what.resource_name, "", "", after, *cost, action.reason
 
 
-def remarks(plan: Plan) -> None:
-    """Figures now and after, the proof, what was refused and why, on stderr."""
-    out = console()
+def remarks(plan: Plan, out: Console) -> None:
+    """Figures now and after, the proof, what was refused and why."""
     out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {"now": dict(plan.before), "after": dict(plan.after)}))
     out.print(plan.message, soft_wrap=True)
     for level in plan.levels:

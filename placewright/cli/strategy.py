@@ -4,12 +4,11 @@ import argparse
 import json
 from typing import Any
 
-from cliff.lister import Lister
-
+from placewright.cli.common import Rows
 from strategies.registry import strategies, strategy
 
 
-class StrategyList(Lister):
+class StrategyList(Rows):
     """List the strategies."""
 
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -17,7 +16,7 @@ class StrategyList(Lister):
         return ("Name", "Goal", "What it does"), [(kind.name, kind.goal, kind.title) for _, kind in sorted(strategies().items())]
 
 
-class StrategyShow(Lister):
+class StrategyShow(Rows):
     """Show the parameters of a strategy."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

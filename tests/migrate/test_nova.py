@@ -266,6 +266,43 @@ def test_lost_answer_of_a_request_that_was_not(double, cloud, monkeypatch):
     assert "HTTP 502: bad gateway" in cloud.poll(handle).text
 
 
+def test_lost_answer_while_nova_is_slow(double, cloud, monkeypatch):
+    """The server is busy: the request has come through, and its record will follow."""
+    double.broken["POST /compute/v2.1/servers/a/action"] = (504, b"gateway timeout")
+    handle = cloud.start(LIVE)
+    double.server["OS-EXT-STS:task_state"] = "migrating"
+    later(cloud, monkeypatch, 20)
+    assert cloud.poll(handle) == Progress(None, "no record yet, but the server is migrating")
+    double.record("completed")
+    double.server["OS-EXT-STS:task_state"] = None
+    assert cloud.poll(handle) == Outcome("SUCCEEDED", "migration 5 completed")
+
+
+def test_an_answer_that_takes_long_leaves_time_for_the_record(double, cloud, monkeypatch):
+    send = cloud._send
+
+    def slowly(method, path, body=None):
+        if method == "POST":
+            later(cloud, monkeypatch, 60)
+        return send(method, path, body)
+
+    monkeypatch.setattr(cloud, "_send", slowly)
+    double.broken["POST /compute/v2.1/servers/a/action"] = (504, b"gateway timeout")
+    assert cloud.poll(cloud.start(LIVE)) is None
+
+
+@pytest.mark.parametrize(("host", "state"), [("h2", "SUCCEEDED"), ("h1", "FAILED")])
+def test_the_record_is_lost(double, cloud, host, state):
+    handle = cloud.start(LIVE)
+    double.record("running")
+    double.server |= {"OS-EXT-STS:task_state": "migrating", "OS-EXT-SRV-ATTR:host": host}
+    cloud.poll(handle)
+    double.records = []
+    assert cloud.poll(handle) == Progress(None, "the record of migration 5 is gone; the server is migrating")
+    double.server["OS-EXT-STS:task_state"] = None
+    assert cloud.poll(handle) == Outcome(state, f"the record of migration 5 is gone; the server is on {host}")
+
+
 # ---- live migrations
 
 

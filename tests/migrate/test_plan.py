@@ -238,3 +238,11 @@ def test_too_old():
     with pytest.raises(PlanError, match=r"too old: made 30 minutes ago .*, the limit is 29 minutes"):
         check_plan_matches(PLAN, HERE, NOW, max_age_s=29 * 60)
     check_plan_matches(PLAN, HERE, NOW - timedelta(minutes=1), max_age_s=29 * 60)
+
+
+def test_made_in_the_future():
+    """A clock may be a little wrong, not more."""
+    made = NOW - timedelta(minutes=30)
+    check_plan_matches(PLAN, HERE, made - timedelta(minutes=4), max_age_s=3600)
+    with pytest.raises(PlanError, match="in the future"):
+        check_plan_matches(PLAN, HERE, made - timedelta(minutes=6), max_age_s=3600)

@@ -60,7 +60,8 @@ def test_an_action_says_what_why_what_for_and_at_which_cost() -> None:
     assert [action.reason for action in steps.actions] == ["s0: 3 on a, 1 in the end", "s1: 2 on a, 1 in the end"]
     spread = Spread("cpu")
     start, middle, end = (spread.value(cluster, p) for p in (placement_of(cluster), moved(cluster, s0="b"), steps.placement))
-    assert [action.benefit for action in steps.actions] == [{"spread_cpu": pytest.approx(start - middle)}, {"spread_cpu": pytest.approx(middle - end)}]
+    gains = [{"spread_cpu": pytest.approx(start - middle)}, {"spread_cpu": pytest.approx(middle - end)}]
+    assert [action.benefit for action in steps.actions] == gains
     assert all(action.cost == cost_of(cluster, cluster.servers[0], "live", MODEL) for action in steps.actions)
     assert all(action.cost.copy_gb > 0 and action.cost.expected_s > MODEL.live_overhead_s for action in steps.actions)
     assert steps.placement == moved(cluster, s0="b", s1="c")
@@ -118,6 +119,14 @@ def test_a_service_that_closes_first_is_waited_for_by_all_who_leave() -> None:
     waits = {a.input_parameters.resource_id: first.uuid in a.parents for a in steps.actions[1:]}
     assert waits == {"s0": True, "s1": True, "t": False}
     assert len(steps.changes) == 1
+
+
+def test_a_move_waits_for_the_services_of_both_its_hosts() -> None:
+    steps = steps_of(problem_of(heap()), moved(heap(), s0="b"), [ServiceChange(name, "disabled", "drained", "before") for name in "ab"])
+    services = {a.uuid for a in steps.actions if isinstance(a.input_parameters, ServiceStateInput)}
+    move = next(a for a in steps.actions if a.action_type == "migrate")
+    assert len(services) == 2
+    assert services <= set(move.parents)
 
 
 def test_a_service_that_closes_last_waits_for_all_who_were_there() -> None:

@@ -45,11 +45,11 @@ def test_servers(server: dict[str, Any], expected: list[str]) -> None:
     ({"hw__numa_nodes": "2"}, None, ["numa"]), ({"hw__mem_page_size": "large"}, None, ["numa"]),
     ({}, {"hw_cpu_policy": "dedicated"}, ["numa"]), ({}, {"hw_numa_nodes": "2"}, ["numa"]),
     ({}, {"hw_mem_page_size": "1GB"}, ["numa"]),
-    ({"pci_passthrough__alias": "card:1"}, None, ["pci"]),
+    ({"pci_passthrough__alias": "card:1"}, None, ["pci"]), ({"accel__device_profile": "fpga"}, None, ["pci"]),
     ({"hw__tpm_version": "2.0"}, None, ["host_local"]), ({}, {"hw_tpm_version": "2.0"}, ["host_local"]),
     ({"hw__pmem": "6GB"}, None, ["host_local"]),
     ({"hw__mem_encryption": "True"}, None, ["host_local"]), ({}, {"hw_mem_encryption": "true"}, ["host_local"]),
-    ({"capabilities__hypervisor_type": "QEMU"}, None, ["capabilities"]),
+    ({"capabilities__hypervisor_type": "QEMU"}, None, ["capabilities"]), ({"hw__maxphysaddr_bits": "42"}, None, ["capabilities"]),
     ({"hw__mem_encryption": "false"}, None, []), ({"hw__cpu_policy": "shared"}, {"hw_cpu_policy": "shared"}, []),
     ({"hw__vif_multiqueue_enabled": "true"}, {"hw_disk_bus": "virtio", "os_distro": "debian"}, []),
 ])

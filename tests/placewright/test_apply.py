@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from datasources.gnocchi import GnocchiSettings
+from migrate.cloud import CallFailed
 from migrate.duration import TimeModel
 from migrate.executor import Event, Limits
 from migrate.plan import Plan, PlanError
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import write_snapshot
-from placewright.apply import Outcome, apply_plan
+from placewright.apply import Outcome, _Watch, apply_plan
 from placewright.audit import run_audit
-from placewright.sources import SnapshotSource
+from placewright.sources import CloudSource, SnapshotSource
 from strategies.registry import strategy
 from tests.support.clusters import LOAD, make_cluster, make_group, make_host, make_server
 
@@ -126,3 +128,24 @@ def test_an_empty_plan_changes_nothing(site: Site) -> None:
     outcome = site.done(plan)
     assert outcome.after == outcome.before
     assert outcome.report.exit_code == 0
+
+
+class Gone(CloudSource):
+    """A cloud that was read once and cannot be read any more."""
+
+    def cluster(self) -> Cluster:
+        raise CallFailed("nobody there")
+
+
+class Impatient(CloudSource):
+    """The operator presses Ctrl-C while the cloud is read."""
+
+    def cluster(self) -> Cluster:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("kind", "why"), [(Gone, "nobody there"), (Impatient, "interrupted")])
+def test_what_was_done_is_told_although_the_cloud_cannot_be_read_afterwards(kind: type[CloudSource], why: str) -> None:
+    seen, notes = _Watch(kind("c", GnocchiSettings()), cluster_of()).afterwards()
+    assert seen == cluster_of()
+    assert notes == (f"The cloud could not be read afterwards ({why}); figures and places are those seen last.",)

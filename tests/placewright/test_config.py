@@ -55,6 +55,9 @@ def test_the_later_file_wins(file: Path, tmp_path: Path) -> None:
     ("[time_model]\nshared_storage = perhaps\n", ["[time_model] shared_storage = perhaps: ", "boolean"]),
     ("[gnocchi]\ncpu_interval = 0\n", ["[gnocchi] cpu_interval = 0: "]),
     ("[gnocchi]\nresource_type = $nowhere\n", ["resource_type"]),
+    ("[execution]\nparalel_total = 3\n[executoin]\nx = 1\n[DEFAULT]\ndebug = true\n",
+     ["3 faults", "[execution] paralel_total: there is no such option; known are action_timeout, ",
+      "[executoin]: there is no such group", "[DEFAULT]"]),
     ("no section\n", ["no section"]),
     ("[execution\n", ["[execution"]),
 ])

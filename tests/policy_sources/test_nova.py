@@ -81,11 +81,24 @@ def test_groups() -> None:
     ({"trait1__X": "required", "trait22__Y": "required"}, {}, "XY", ""),
     ({"trait_GPU__X": "required", "trait_a-b__Y": "forbidden"}, {}, "X", "Y"),
     ({"trait__X": "required"}, {"trait:Y": "required"}, "XY", ""),
+    ({"trait__X": "required"}, {"trait:Y": "forbidden", "trait1:Z": "required"}, "X", ""),
     ({"trait__X": "preferred", "trait__Y": "required", "mytrait__Z": "required", "trait__": "required"}, {}, "Y", ""),
 ])
 def test_traits_of_flavor_and_image(specs: dict[str, str], properties: dict[str, str], required: str, forbidden: str) -> None:
     of = cluster(flavor=make_flavor("f", **specs), image=Image(id="i", properties=properties))
     assert rule(Traits, of) == Traits({"s1": TraitNeed(frozenset(required), frozenset(forbidden))})
+
+
+@pytest.mark.parametrize(("specs", "properties", "trait"), [
+    ({"os__secure_boot": "required"}, {}, "COMPUTE_SECURITY_UEFI_SECURE_BOOT"),
+    ({}, {"os_secure_boot": "required"}, "COMPUTE_SECURITY_UEFI_SECURE_BOOT"),
+    ({"hw__maxphysaddr_mode": "emulate"}, {}, "COMPUTE_ADDRESS_SPACE_EMULATED"),
+    ({"hw__virtio_packed_ring": "True"}, {}, "COMPUTE_NET_VIRTIO_PACKED"),
+    ({}, {"hw_sound_model": "virtio"}, "COMPUTE_SOUND_MODEL_VIRTIO"),
+])
+def test_traits_that_other_settings_stand_for(specs: dict[str, str], properties: dict[str, str], trait: str) -> None:
+    of = cluster(flavor=make_flavor("f", **specs), image=Image(id="i", properties=properties))
+    assert rule(Traits, of).needs["s1"] == TraitNeed(required=frozenset({trait}))
 
 
 def test_isolation_asks_what_some_aggregate_speaks_of() -> None:

@@ -65,3 +65,8 @@ def test_a_migration_without_destination_holds_nothing_more() -> None:
     cluster = make_cluster([make_host("a"), make_host("b", vcpus=1)], [make_server("s1", "a"), make_server("s2", "a")],
                            migrations=(in_flight("s1", "a", None, VCPU=2), in_flight("unknown", "a", "b", VCPU=9)))
     assert not list(Capacity().violations(cluster, moved(cluster, s2="b")))
+
+
+@pytest.mark.parametrize(("total", "ratio", "capacity"), [(10, 1.1, 11), (100, 1.15, 114), (8, 16.0, 128), (3, 1.5, 4)])
+def test_capacity_is_the_binary_product_that_placement_compares_with(total: int, ratio: float, capacity: int) -> None:
+    assert Inventory(total=total, allocation_ratio=ratio).capacity == capacity

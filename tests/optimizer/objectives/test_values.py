@@ -111,15 +111,15 @@ def value_of_model(compiled: Compiled, placement: dict[str, str], objective: Obj
     """(the least value the CP-SAT model has for a placement, the size of its unit)."""
     scope = cp_sat.Scope(servers=compiled.arrays.movable, hosts=np.ones(len(compiled.arrays.room), dtype=np.bool_))
     model = cp_sat._build(compiled, compiled.arrays.start, scope)
-    expression, scale, greatest = cp_sat._TERMS[type(objective)](model, objective)
+    encoded = cp_sat._TERMS[type(objective)](model, objective)
     for s, server in enumerate(compiled.problem.cluster.servers):
         model.cp.add(model.on(s, compiled.host_index[placement[server.id]]) == 1)
-    model.cp.minimize(expression)
+    model.cp.minimize(encoded.sum)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     assert solver.solve(model.cp) == cp_model.OPTIMAL
-    assert 0 <= solver.objective_value <= greatest
-    return solver.objective_value / scale, 1 / scale
+    assert 0 <= solver.objective_value <= encoded.greatest
+    return solver.objective_value / encoded.scale, 1 / encoded.scale
 
 
 @pytest.mark.parametrize(("mixed", "within"), [

@@ -85,14 +85,46 @@ def test_the_best_of_all_legal_placements_is_found_and_proven(data: st.DataObjec
 
 
 @given(st.data())
-def test_on_hosts_of_several_sizes_it_is_the_best_to_a_thousandth(data: st.DataObject) -> None:
+def test_on_hosts_of_several_sizes_the_bounds_hold_and_optimal_is_the_best(data: st.DataObject) -> None:
     problem = problem_of(data, data.draw(clusters(max_hosts=3, max_servers=4)))
     result = solve(problem, MaxRuntime(60))
-    assert result.status is Status.OPTIMAL
     assert not problem.breaches(result.placement)
     best = best_values(problem, 1e-9)
     assert result.values[0] == pytest.approx(best[0], rel=2e-3, abs=1e-5)
     assert not better(problem.values(placement_of(problem.cluster)), result.values)
+    assert_honest(result, best)
+
+
+def assert_honest(result: Result, best: tuple[float, ...]) -> None:
+    """Bounds are not above the best, as far as the levels before are the best too; optimal is said of nothing less."""
+    for level, least in zip(result.levels, best, strict=True):
+        assert level.bound is None or level.bound <= least + 1e-9
+        if level.value > least + 1e-9:
+            break
+    assert (result.status is Status.OPTIMAL) == all(level.gap == 0 for level in result.levels)
+    if result.status is Status.OPTIMAL:
+        assert not better(best, result.values, 2e-9)
+
+
+@given(st.lists(st.integers(20_000, 140_000), min_size=2, max_size=3), st.lists(st.integers(1, 30_000), min_size=1, max_size=5),
+       st.sampled_from((0.0, 0.03, 0.1)), st.sampled_from((None, 0.05, 0.3)))
+def test_rounding_is_taken_off_the_bound(sizes: list[int], used: list[int], threshold: float, weight: float | None) -> None:
+    # Memory of hosts without a common measure: no whole-number weights of the squares are exact.
+    cluster = make_cluster([make_host(f"h{h}", vcpus=16, memory_mb=size) for h, size in enumerate(sizes)],
+                           [make_server(f"s{s}", "h0", vcpus=0, memory_mb=7 * s, cpu_cores=0, used_mb=amount) for s, amount in enumerate(used)])
+    spread = Term(Spread("memory", threshold))
+    levels = ((spread,), (Term(MoveCost()),)) if weight is None else ((spread, Term(MoveCost(), weight)),)
+    problem = Problem(cluster, (), levels)
+    assert_honest(solve(problem, MaxRuntime(60)), best_values(problem, 1e-9))
+
+
+def test_weights_of_hosts_with_a_common_measure_are_exact() -> None:
+    cluster = make_cluster([make_host("h0", vcpus=24, memory_mb=4096), make_host("h1", vcpus=32, memory_mb=4096)],
+                           [make_server(f"s{s}", "h0", vcpus=1, cpu_cores=cores) for s, cores in enumerate((3.1, 2.2, 5.7, 0.9))])
+    result = solve(Problem(cluster, (), ((Term(Spread("cpu")),), (Term(MoveCost()),))), MaxRuntime(60))
+    assert result.status is Status.OPTIMAL
+    assert result.values[0] > 0
+    assert result.levels[0].bound == pytest.approx(result.values[0], abs=1e-12)
 
 
 @given(st.data())

@@ -1,0 +1,26 @@
+"""Why a host stays in use."""
+
+from optimizer.cluster import Cluster
+from optimizer.constraints.capacity import Capacity
+from optimizer.explain import refusals
+from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.placement import placement_of
+from optimizer.problem import Problem, Term
+from tests.support.clusters import make_cluster, make_host, make_server
+
+
+def texts(cluster: Cluster, max_moves: int | None) -> dict[str | None, tuple[str, str]]:
+    problem = Problem(cluster, (Capacity(),), ((Term(HostsInUse()),),), max_moves)
+    return {found.host: (found.rule, found.text) for found in refusals(problem, placement_of(cluster)) if "stays in use" in found.text}
+
+
+def test_a_host_that_would_take_more_moves_than_are_left_is_not_called_full() -> None:
+    cluster = make_cluster([make_host("a"), make_host("b")], [make_server("s0", "a"), make_server("s1", "a"), make_server("s2", "b")])
+    found = texts(cluster, max_moves=0)
+    assert found["a"] == ("max_moves", "a stays in use: emptying it takes 2 more moves, and the limit of 0 leaves 0")
+    assert found["b"][0] == "max_moves"
+
+
+def test_a_host_held_by_another_consumer_is_not_said_to_be_worth_too_little() -> None:
+    cluster = make_cluster([make_host("a", held={"VCPU": 1}), make_host("b")], [make_server("s0", "a"), make_server("s1", "b")])
+    assert texts(cluster, max_moves=None)["a"] == ("capacity", "a stays in use: a migration or another consumer holds something of it")
