@@ -79,6 +79,7 @@ class Node:
     up: bool = True
     disabled_reason: str | None = None
     kind: str = "QEMU"
+    version: int = 8002000
 
 
 @dataclass
@@ -291,6 +292,8 @@ class SyntheticCloud:
             status="enabled" if node.enabled else "disabled",
             state="up" if node.up else "down",
             disabled_reason=node.disabled_reason,
+            hypervisor_type=node.kind,
+            hypervisor_version=node.version,
         )
 
 

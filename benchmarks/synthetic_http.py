@@ -250,6 +250,7 @@ def _hypervisors(server: SyntheticServer, asked: _Asked) -> Any:
             "id": one.id,
             "hypervisor_hostname": f"{one.name}.example",
             "hypervisor_type": one.kind,
+            "hypervisor_version": one.version,
             "state": "up",
             "status": "enabled",
             "service": {"id": one.id, "host": one.name, "disabled_reason": None},

@@ -321,6 +321,8 @@ def _host(name: str, facts: Facts, hypervisor: Hypervisor, held: Amounts) -> Hos
         status="enabled" if service and service.enabled else "disabled",
         state="up" if service and service.up else "down",
         disabled_reason=service.disabled_reason if service else "it has no nova-compute service",
+        hypervisor_type=hypervisor.kind,
+        hypervisor_version=hypervisor.version,
     )
 
 

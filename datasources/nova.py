@@ -77,6 +77,7 @@ class Hypervisor:
     node: str
     host: str
     kind: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,8 @@ def list_services(nova: Service, host: str | None = None) -> Services:
 def list_hypervisors(nova: Service) -> dict[str, Hypervisor]:
     """Read every hypervisor, by its UUID."""
     return {
-        row["id"]: Hypervisor(row["id"], row["hypervisor_hostname"], row["service"]["host"], row["hypervisor_type"])
+        row["id"]: Hypervisor(row["id"], row["hypervisor_hostname"], row["service"]["host"], row["hypervisor_type"],
+                              row["hypervisor_version"])
         for row in pages(nova, "/os-hypervisors/detail", "hypervisors")
     }
 

@@ -129,7 +129,8 @@ class _Region:
             )
 
     def _hypervisor(self, host: str) -> Hypervisor:
-        return Hypervisor(self.cluster.host_by_name[host].id, host, host, "")
+        known = self.cluster.host_by_name[host]
+        return Hypervisor(known.id, host, host, known.hypervisor_type, known.hypervisor_version)
 
     def _holdings(self, hosts: frozenset[str]) -> tuple[dict[str, Provider], dict[str, Holdings]]:
         roots = sorted(self.cluster.host_by_name[host].id for host in hosts)

@@ -20,6 +20,7 @@ from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
 from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.hypervisor import Hypervisor
 from optimizer.constraints.isolation import AggregateIsolation, refusal
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.movable import Movable
@@ -206,6 +207,22 @@ def _isolation(builder: _Builder, rule: AggregateIsolation) -> None:
         lambda h: need is None or refusal(cluster, need, cluster.hosts[h]) is None)))
 
 
+def _hypervisor(builder: _Builder, rule: Hypervisor) -> None:
+    hosts = builder.cluster.hosts
+
+    def kind(server: Server) -> Hashable:
+        source = hosts[builder.host_index[server.host]]
+        return (source.hypervisor_type, source.hypervisor_version) if server.id in rule.live else None
+
+    def admits(kind: tuple[str, int] | None) -> Mask:
+        types = {"", kind[0]} if kind and kind[0] else None
+        return builder.mask(lambda h: kind is None or (
+            (types is None or hosts[h].hypervisor_type in types)
+            and (hosts[h].hypervisor_version == 0 or hosts[h].hypervisor_version >= kind[1])))
+
+    builder.filters.append((kind, admits))
+
+
 def _load_limit(builder: _Builder, rule: LoadLimit) -> None:
     demand = np.array([server_load(server, rule.metric) for server in builder.cluster.servers], dtype=np.int64)
     room = np.array([int(host_capacity(host, rule.metric) * rule.max_percent / 100) for host in builder.cluster.hosts], dtype=np.int64)
@@ -236,7 +253,7 @@ def _soft_group(builder: _Builder, rule: SoftGroup) -> None:
 
 ENCODINGS: Mapping[type[Constraint], Callable[[_Builder, Any], None]] = {
     Capacity: _capacity, Available: _available, Movable: _movable, ZonePin: _zone, Traits: _traits,
-    AggregateIsolation: _isolation, LoadLimit: _load_limit, AntiAffinity: _anti_affinity, Affinity: _affinity,
+    AggregateIsolation: _isolation, Hypervisor: _hypervisor, LoadLimit: _load_limit, AntiAffinity: _anti_affinity, Affinity: _affinity,
     SoftGroup: _soft_group,
 }
 """The one table that joins each constraint with its encoding."""

@@ -65,7 +65,8 @@ class Host:
 
     ``name`` is the service's host name, which Nova's migration calls take; ``id`` is the UUID of the
     hypervisor, which is its root resource provider in Placement. ``held`` is what consumers outside
-    this snapshot have allocated here (a resize to be confirmed, an orphaned allocation).
+    this snapshot have allocated here (a resize to be confirmed, an orphaned allocation). Type and version of the hypervisor
+    are Nova's; empty and 0 where they are not known.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -79,6 +80,8 @@ class Host:
     status: Literal["enabled", "disabled"] = "enabled"
     state: Literal["up", "down"] = "up"
     disabled_reason: str | None = None
+    hypervisor_type: str = ""
+    hypervisor_version: int = 0
     numa: tuple[NumaNode, ...] = ()
 
     @property

@@ -61,7 +61,9 @@ def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: 
     cluster = problem.cluster
     refused = tuple(Refused(rule=r.rule, text=r.text, server=r.server, host=r.host) for r in refusals(problem, steps.placement))
     # The bounds hold for any placement; the values are those of the placement that the plan reaches.
-    reached = [LevelResult(value, level.bound) for value, level in zip(problem.values(steps.placement), result.levels, strict=True)]
+    # A later level's bound holds among placements as good as the result in those before, which a plan with moves left out may not be.
+    reached = [LevelResult(value, None if steps.left_out and number else level.bound)
+               for number, (value, level) in enumerate(zip(problem.values(steps.placement), result.levels, strict=True))]
     levels = tuple(Level(name=" + ".join(term.objective.name for term in terms), value=level.value, bound=level.bound, gap=level.gap)
                    for terms, level in zip(problem.levels, reached, strict=True))
     before, after = summary(cluster, placement_of(cluster)), summary(cluster, steps.placement, steps.changes)

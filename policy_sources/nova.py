@@ -13,12 +13,13 @@ from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
 from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.hypervisor import Hypervisor
 from optimizer.constraints.isolation import AggregateIsolation, IsolationNeed, tenants
 from optimizer.constraints.movable import Movable
 from optimizer.constraints.soft_group import SoftGroup
 from optimizer.constraints.traits import TraitNeed, Traits
 from optimizer.constraints.zone import ZonePin
-from optimizer.movability import obstacles
+from optimizer.movability import migration_type, obstacles
 
 # https://docs.openstack.org/nova/latest/user/flavors.html: what stands between "trait" and the colon names a granular group.
 _TRAIT_KEY = re.compile(r"trait(?:[A-Za-z0-9_-]{1,64})?:(.+)")
@@ -38,7 +39,15 @@ def constraints(cluster: Cluster, *, move_locked: bool = False, live: bool = Tru
     stuck = {server.id: found for server in cluster.servers
              if (found := obstacles(cluster, server, move_locked=move_locked, live=live, cold=cold))}
     zones = {server.id: server.pinned_zone for server in cluster.servers if server.pinned_zone is not None}
-    return [Capacity(), Available(), Movable(stuck), ZonePin(zones), *_traits(cluster), *_isolation(cluster), *_groups(cluster)]
+    return [Capacity(), Available(), Movable(stuck), ZonePin(zones), *_hypervisor(cluster, live, cold), *_traits(cluster),
+            *_isolation(cluster), *_groups(cluster)]
+
+
+def _hypervisor(cluster: Cluster, live: bool, cold: bool) -> list[Constraint]:
+    """Only where hosts differ: on most clouds, most of the time, they do not."""
+    if len({(host.hypervisor_type, host.hypervisor_version) for host in cluster.hosts}) < 2:
+        return []
+    return [Hypervisor(frozenset(server.id for server in cluster.servers if migration_type(server, live=live, cold=cold) == "live"))]
 
 
 def _groups(cluster: Cluster) -> list[Constraint]:

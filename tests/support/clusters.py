@@ -114,6 +114,8 @@ def _hosts(draw: st.DrawFn, number: int, mixed: bool) -> Host:
     held = draw(_sometimes(st.sampled_from(({"VCPU": 1}, {"MEMORY_MB": 2048, "CUSTOM_CARD": 1}, {"VCPU": 40})), {}))
     return Host(id=f"id-h{number}", name=f"h{number}", inventory=inventory, held=held, status=status, state=state,
                 zone=draw(st.sampled_from(("nova", "nova", "east"))),
+                hypervisor_type=draw(_sometimes(st.sampled_from(("", "xen")), "QEMU")),
+                hypervisor_version=draw(_sometimes(st.sampled_from((0, 8002000)), 8001000)),
                 traits=draw(st.sampled_from(((), TRAITS[:1], TRAITS[1:], TRAITS))),
                 aggregates=tuple(draw(st.lists(st.sampled_from([a.id for a in AGGREGATES]), max_size=2, unique=True))))
 
