@@ -64,12 +64,19 @@ def nothing_worth_doing(command: Command, strategy: str, *arguments: str) -> Non
     assert plan["message"]
 
 
+def test_the_threshold_is_reached(command: Command) -> None:
+    """With aggressiveness 5 no cost counts against the threshold; below, the last move to it may not be worth its cost."""
+    plan = command.audit("workload_stabilization", "--param", "aggressiveness=5")
+    assert plan["after"]["cpu_spread_percent"] <= 10 < plan["before"]["cpu_spread_percent"]
+    assert plan["levels"][0]["gap"] == 0
+
+
 def test_even_load(command: Command) -> None:
     plan = command.audit("workload_stabilization")
     assert plan["actions"]
     assert plan["status"] == "optimal"
     report, _ = carried_out(command, plan)
-    assert report["reached"]["cpu_spread_percent"] <= 10 < report["before"]["cpu_spread_percent"]
+    assert report["reached"]["cpu_spread_percent"] < 12 < report["before"]["cpu_spread_percent"]
     nothing_worth_doing(command, "workload_stabilization")
 
 
