@@ -55,7 +55,7 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     reached = dict(placement_of(cluster))
     for step in ordered.steps:
         reached[cluster.servers[step.server].id] = cluster.hosts[step.destination].name
-    left_out = tuple(_left_out(cluster, ordered))
+    left_out = tuple(_left_out(problem, ordered))
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
     migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, live, cold))
@@ -64,11 +64,13 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
 
 
-def _left_out(cluster: Cluster, ordered: Ordered) -> Iterator[Refused]:
+def _left_out(problem: Problem, ordered: Ordered) -> Iterator[Refused]:
+    cluster = problem.cluster
+    limit = "" if problem.max_moves is None else f" within {problem.max_moves} moves, stops on other hosts included"
     for s, here, wanted in ordered.left:
         server, name = cluster.servers[s], cluster.hosts[wanted].name
         yield Refused(server=server.id, host=name, rule="order",
-                      text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but at no moment is there room for it on the way")
+                      text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but at no moment is there room for it{limit}")
 
 
 def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, reason: Reason, model: TimeModel,

@@ -59,7 +59,7 @@ class Arrays:
     """The compiled form; indices follow the order of the cluster's hosts and servers.
 
     ``start`` (S): host of each server. ``eligible`` (C x H) and ``server_class`` (S): where a server may arrive.
-    ``quantities`` (D names), ``demand`` (S x D), ``room`` (H x D): room beyond what is held, before any server
+    ``demand`` (S x D), ``room`` (H x D): the packed quantities; room beyond what is held, before any server
     is counted. ``apart``, ``together`` (members), ``not_worse``: the groups.
     """
 
@@ -67,7 +67,6 @@ class Arrays:
     start: Index
     server_class: Index
     eligible: Mask
-    quantities: tuple[str, ...]
     demand: Ints
     room: Ints
     apart: tuple[Apart, ...]
@@ -107,7 +106,7 @@ class _Builder:
     server_index: Mapping[str, int]
     start: Index
     filters: list[tuple[Callable[[Server], Hashable], Callable[[Any], Mask]]] = field(default_factory=list)
-    packed: list[tuple[str, Ints, Ints]] = field(default_factory=list)
+    packed: list[tuple[Ints, Ints]] = field(default_factory=list)
     apart: list[Apart] = field(default_factory=list)
     together: list[Index] = field(default_factory=list)
     not_worse: list[NotWorse] = field(default_factory=list)
@@ -132,10 +131,9 @@ def compile_arrays(cluster: Cluster, constraints: tuple[Constraint, ...]) -> Arr
         ENCODINGS[type(rule)](builder, rule)
     server_class, eligible = _classes(builder)
     count = len(cluster.servers), len(cluster.hosts)
-    demand = [demand for _, demand, _ in builder.packed] or [np.zeros(count[0], np.int64)]
-    room = [room for _, _, room in builder.packed] or [np.zeros(count[1], np.int64)]
-    return Arrays(cluster, start, server_class, eligible, tuple(name for name, _, _ in builder.packed),
-                  np.stack(demand, axis=1), np.stack(room, axis=1),
+    demand = [demand for demand, _ in builder.packed] or [np.zeros(count[0], np.int64)]
+    room = [room for _, room in builder.packed] or [np.zeros(count[1], np.int64)]
+    return Arrays(cluster, start, server_class, eligible, np.stack(demand, axis=1), np.stack(room, axis=1),
                   tuple(builder.apart), tuple(builder.together), tuple(builder.not_worse))
 
 
@@ -168,7 +166,7 @@ def _capacity(builder: _Builder, rule: Capacity) -> None:
             side = migration.other_side(server.host) if server else None
             if side is not None and side in builder.host_index:
                 room[builder.host_index[side]] -= migration.resources.get(name, 0)
-        builder.packed.append((name, demand, room))
+        builder.packed.append((demand, room))
 
     def fits_one(amounts: frozenset[tuple[str, int]]) -> Mask:
         return builder.mask(lambda h: all(amount <= 0 or (name in cluster.hosts[h].inventory
@@ -226,7 +224,7 @@ def _hypervisor(builder: _Builder, rule: Hypervisor) -> None:
 def _load_limit(builder: _Builder, rule: LoadLimit) -> None:
     demand = np.array([server_load(server, rule.metric) for server in builder.cluster.servers], dtype=np.int64)
     room = np.array([int(host_capacity(host, rule.metric) * rule.max_percent / 100) for host in builder.cluster.hosts], dtype=np.int64)
-    builder.packed.append((f"{rule.metric} load", demand, room))
+    builder.packed.append((demand, room))
 
 
 def _anti_affinity(builder: _Builder, rule: AntiAffinity) -> None:

@@ -60,7 +60,11 @@ def best_move(problem: Problem, placement: Placement) -> str | None:
         return None
     server = problem.cluster.servers[int(rows[best // loss.shape[1]])]
     host = problem.cluster.hosts[best % loss.shape[1]]
-    return f"the best legal move, {server.name} from {placement[server.id]} to {host.name}, would make the objective worse by {loss.flat[best]:.2g}"
+    now, then = problem.values(placement), problem.values({**placement, server.id: host.name})
+    level = next((n for n, (a, b) in enumerate(zip(now, then, strict=True)) if abs(a - b) > _WORTH), 0)
+    goal = " + ".join(term.objective.name for term in problem.levels[level])
+    return (f"the best legal move, {server.name} from {placement[server.id]} to {host.name}, would take {goal} "
+            f"from {now[level]:.6g} to {then[level]:.6g}")
 
 
 def by_benefit(problem: Problem, wanted: Placement) -> list[str]:

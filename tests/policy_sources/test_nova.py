@@ -10,6 +10,7 @@ from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
 from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.hypervisor import Hypervisor
 from optimizer.constraints.isolation import AggregateIsolation, IsolationNeed
 from optimizer.constraints.movable import Movable
 from optimizer.constraints.soft_group import SoftGroup
@@ -54,6 +55,20 @@ def rule(kind: type[Constraint], of: Cluster) -> Any:
 ])
 def test_a_rule_is_there_when_the_cluster_has_cause_for_it(fields: dict[str, Any], expected: list[str]) -> None:
     assert [type(rule).__name__ for rule in constraints(cluster(**fields))] == ALWAYS + expected
+
+
+@pytest.mark.parametrize(("fields", "there"), [
+    ({}, False),
+    ({"hypervisor_version": 7000000}, True),
+    ({"hypervisor_type": "xen"}, True),
+])
+def test_hypervisors_count_where_they_differ(fields: dict[str, Any], there: bool) -> None:
+    known: dict[str, Any] = {"hypervisor_type": "QEMU", "hypervisor_version": 8000000}
+    of = make_cluster([make_host("a", **known), make_host("b", **{**known, **fields})],
+                      [make_server("live", "a"), make_server("off", "a", status="SHUTOFF"), make_server("paused", "a", status="PAUSED")])
+    found = [rule for rule in constraints(of) if isinstance(rule, Hypervisor)]
+    assert found == ([Hypervisor(frozenset({"live", "paused"}))] if there else [])
+    assert [rule for rule in constraints(of, live=False) if isinstance(rule, Hypervisor)] == ([Hypervisor(frozenset())] if there else [])
 
 
 def test_an_empty_cloud() -> None:
