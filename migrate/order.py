@@ -19,7 +19,10 @@ from optimizer.arrays import Arrays, Index, Ints
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A move of a server between hosts (indices), and the positions of the steps that must have ended before it starts."""
+    """A move of a server between places (optimizer.arrays), and the positions of the steps that must have ended before it starts.
+
+    Where no rule speaks of NUMA nodes, places are hosts.
+    """
 
     server: int
     source: int
@@ -29,14 +32,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """The steps in a legal sequence, and the servers (with host at the start and wanted) for which there is no safe moment."""
+    """The steps in a legal sequence, and the servers (with place at the start and wanted) for which there is no safe moment."""
 
     steps: tuple[Step, ...]
     left: tuple[tuple[int, int, int], ...]
 
 
 def order(arrays: Arrays, target: Index, priority: Sequence[int], max_steps: int | None = None) -> Ordered:
-    """Order the moves from the present placement to ``target`` (S, host indices), which must be legal.
+    """Order the moves from the present placement to ``target`` (S, places), which must be legal.
 
     ``priority``: the moved servers, the most wanted first. ``max_steps`` limits steps, stops on third hosts included.
     """
@@ -47,7 +50,7 @@ def order(arrays: Arrays, target: Index, priority: Sequence[int], max_steps: int
         for s in ready:
             if work.fits(s, int(target[s])):
                 work.add(s, int(target[s]))
-                waiting.remove(s)
+        waiting = [s for s in waiting if work.where[s] != target[s]]
         room_for_stops = max_steps is None or len(work.steps) + len(waiting) < max_steps
         if not ready and not (room_for_stops and work.stop_over(waiting)):
             break
@@ -60,11 +63,13 @@ def _without_idle_stops(steps: list[Step], waiting: list[int]) -> tuple[Step, ..
     Every arrival fits while counting as gone only what its parents moved away; so it also fits when the stop never happens.
     """
     needed: set[int] = set()
+    left = set(waiting)
     kept: list[int] = []
     for number in reversed(range(len(steps))):
-        if steps[number].server not in waiting or number in needed:
+        if steps[number].server not in left or number in needed:
             needed.update(steps[number].parents)
-            kept.insert(0, number)
+            kept.append(number)
+    kept.reverse()
     position = {number: place for place, number in enumerate(kept)}
     return tuple(Step(steps[n].server, steps[n].source, steps[n].destination, tuple(position[p] for p in steps[n].parents)) for n in kept)
 
@@ -80,25 +85,26 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.where = self.arrays.start.copy()
-        self.packed = _Packed(self.arrays)
+        self.packed = _Packed(self.arrays, np.flatnonzero(self.target != self.arrays.start).tolist())
         self.tied = {int(s) for members in self.arrays.together for s in members}
         self.tied |= {int(s) for soft in self.arrays.not_worse for s in soft.members}
+        self.tied |= {int(s) for group in self.arrays.inside for s in group.members}
         self.last_step: dict[int, int] = {}
 
-    def fits(self, server: int, host: int) -> bool:
+    def fits(self, server: int, place: int) -> bool:
         """Whether the server may arrive once every step so far has ended."""
-        return self.packed.fits(server, host)
+        return self.packed.fits(server, place)
 
-    def add(self, server: int, host: int) -> None:
+    def add(self, server: int, place: int) -> None:
         """Append a step."""
         source = int(self.where[server])
-        parents = self.packed.blockers(server, host)
+        parents = self.packed.blockers(server, place)
         if server in self.last_step:
             parents.add(self.last_step[server])
         number = len(self.steps)
-        self.steps.append(Step(server, source, host, tuple(sorted(parents))))
-        self.packed.move(server, source, host, number)
-        self.where[server] = host
+        self.steps.append(Step(server, source, place, tuple(sorted(parents))))
+        self.packed.move(server, source, place, number)
+        self.where[server] = place
         self.last_step[server] = number
 
     def stop_over(self, waiting: list[int]) -> bool:
@@ -106,61 +112,84 @@ class _Work:
 
         First choice is a server whose leaving alone lets another one in, and a third host that nobody waits for.
         """
-        wanted = {int(self.target[s]) for s in waiting}
-        able = [s for s in waiting if s not in self.stopped and s not in self.tied and int(self.where[s]) in wanted]
+        modes = self.arrays.modes
+        wanted = {int(self.target[s]) // modes for s in waiting}
+        able = [s for s in waiting if s not in self.stopped and s not in self.tied and int(self.where[s]) // modes in wanted]
         for server in sorted(able, key=lambda s: not self._lets_in(s, waiting)):
             hosts = np.flatnonzero(self.arrays.allowed(server)).tolist()
             for host in sorted(hosts, key=lambda h: (h in wanted, int(self.packed.busy[h]))):
-                if host not in (int(self.where[server]), int(self.target[server])) and self.fits(server, host):
-                    self.stopped.add(server)
-                    self.add(server, host)
-                    return True
+                if host in (int(self.where[server]) // modes, int(self.target[server]) // modes):
+                    continue
+                for seat in np.flatnonzero(self.arrays.seats[server]).tolist():
+                    if self.fits(server, host * modes + seat):
+                        self.stopped.add(server)
+                        self.add(server, host * modes + seat)
+                        return True
         return False
 
     def _lets_in(self, server: int, waiting: list[int]) -> bool:
-        here = int(self.where[server])
-        return any(int(self.target[s]) == here and self.packed.fits(s, here, without=server) for s in waiting if s != server)
+        here, modes = int(self.where[server]), self.arrays.modes
+        return any(int(self.target[s]) // modes == here // modes and self.packed.fits(s, int(self.target[s]), without=(server, here))
+                   for s in waiting if s != server)
 
 
 class _Packed:
-    """Everything that is counted on a host: the packed quantities, and a column for each group kept apart.
+    """Everything that is counted on a host: the packed quantities, and the members of groups kept apart, of groups of which somebody moves.
 
-    ``at_start`` and ``now`` (H x D'), ``room`` (H x D'), ``demand`` (S x D'), all with the groups' columns appended.
+    ``now``, ``at_start``, ``arrivals``, ``room`` (H x D), ``demand`` (S·M x D); the same by (group, host) in ``members_*``.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
-        groups = arrays.apart
-        extra = np.zeros((len(arrays.start), len(groups)), dtype=np.int64)
-        limits = np.zeros((len(arrays.room), len(groups)), dtype=np.int64)
-        for g, group in enumerate(groups):
-            extra[group.members, g] = 1
-            limits[:, g] = group.limit - group.held
-        self.demand: Ints = np.concatenate([arrays.demand, extra], axis=1)
-        self.room: Ints = np.concatenate([arrays.room, limits], axis=1)
-        self.now: Ints = np.zeros_like(self.room)
-        np.add.at(self.now, arrays.start, self.demand)
-        self.arrivals: Ints = np.zeros_like(self.room)
+    def __init__(self, arrays: Arrays, moving: Sequence[int]) -> None:
+        during = ~arrays.at_end
+        self.modes = arrays.modes
+        self.demand: Ints = arrays.demand[:, during]
+        self.room: Ints = arrays.room[:, during]
+        self.now: Ints = arrays.used(arrays.start)[:, during]
         self.at_start = self.now.copy()
-        self.departures: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        self.arrivals: Ints = np.zeros_like(self.now)
+        self.departures: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
         self.busy = np.zeros(len(self.room), dtype=np.int64)
+        self.apart = arrays.apart
+        self.groups_of: dict[int, list[int]] = {s: [] for s in moving}
+        self.members_now: dict[tuple[int, int], int] = defaultdict(int)
+        self.members_arrived: dict[tuple[int, int], int] = defaultdict(int)
+        moves = np.zeros(len(arrays.start), dtype=np.bool_)
+        moves[list(moving)] = True
+        for g, group in enumerate(arrays.apart):
+            if moves[group.members].any():
+                for s, host in zip(group.members.tolist(), arrays.home[group.members].tolist(), strict=True):
+                    self.members_now[g, host] += 1
+                    if s in self.groups_of:
+                        self.groups_of[s].append(g)
+        self.members_at_start = dict(self.members_now)
 
-    def _needed(self, server: int) -> Index:
-        return np.flatnonzero(self.demand[server] > 0).astype(np.int32)
+    def _row(self, server: int, place: int) -> int:
+        return server * self.modes + place % self.modes
 
-    def fits(self, server: int, host: int, without: int | None = None) -> bool:
-        need = self._needed(server)
-        taken = self.now[host, need] - (0 if without is None else self.demand[without, need])
-        return bool((taken + self.demand[server, need] <= self.room[host, need]).all())
+    def _limit(self, group: int, host: int) -> int:
+        return self.apart[group].limit - int(self.apart[group].held[host])
 
-    def blockers(self, server: int, host: int) -> set[int]:
+    def fits(self, server: int, place: int, without: tuple[int, int] | None = None) -> bool:
+        """Whether a server may arrive; ``without``: another one and the place on that host that it will have left."""
+        host, row = place // self.modes, self._row(server, place)
+        need = self.demand[row]
+        taken = self.now[host] if without is None else self.now[host] - self.demand[self._row(*without)]
+        if ((need > 0) & (taken + need > self.room[host])).any():
+            return False
+        left = set(self.groups_of[without[0]]) if without is not None else ()
+        return all(self.members_now.get((g, host), 0) - (g in left) < self._limit(g, host) for g in self.groups_of[server])
+
+    def blockers(self, server: int, place: int) -> set[int]:
         """Departures without any of which everything that ever arrived there would not fit together with the server."""
-        need = self._needed(server)
-        over = self.at_start[host, need] + self.arrivals[host, need] + self.demand[server, need] - self.room[host, need]
+        host, row, groups = place // self.modes, self._row(server, place), self.groups_of[server]
+        need = np.flatnonzero(self.demand[row] > 0)
+        over = np.concatenate([self.at_start[host, need] + self.arrivals[host, need] + self.demand[row, need] - self.room[host, need], [
+            self.members_at_start.get((g, host), 0) + self.members_arrived.get((g, host), 0) + 1 - self._limit(g, host) for g in groups]])
         chosen: list[tuple[int, Ints]] = []
-        for number, leaver in self.departures[host]:
+        for number, leaver, leaver_row in self.departures[host]:
             if (over <= 0).all():
                 break
-            freed = self.demand[leaver, need]
+            freed = np.concatenate([self.demand[leaver_row, need], [int(g in self.groups_of[leaver]) for g in groups]])
             if (freed[over > 0] > 0).any():
                 over = over - freed
                 chosen.append((number, freed))
@@ -171,9 +200,15 @@ class _Packed:
                 chosen = [one for one in chosen if one[0] != number]
         return {number for number, _ in chosen}
 
-    def move(self, server: int, source: int, host: int, number: int) -> None:
-        self.now[source] -= self.demand[server]
-        self.now[host] += self.demand[server]
-        self.arrivals[host] += self.demand[server]
-        self.departures[source].append((number, server))
+    def move(self, server: int, source: int, place: int, number: int) -> None:
+        """Count a server out of one place and into another."""
+        old, host = source // self.modes, place // self.modes
+        self.now[old] -= self.demand[self._row(server, source)]
+        self.now[host] += self.demand[self._row(server, place)]
+        self.arrivals[host] += self.demand[self._row(server, place)]
+        for g in self.groups_of[server]:
+            self.members_now[g, old] -= 1
+            self.members_now[g, host] += 1
+            self.members_arrived[g, host] += 1
+        self.departures[old].append((number, server, self._row(server, source)))
         self.busy[host] += 1

@@ -152,7 +152,8 @@ class Server:
 
     ``resources`` is what it holds in Placement on its host, by resource class. ``flavor`` and ``image``
     are keys of the cluster's ``flavors`` and ``images``. ``obstacles`` holds only what no other field
-    shows (a PCI device on a port); optimizer.movability adds what follows from the rest.
+    shows (a PCI device on a port); optimizer.movability adds what follows from the rest. ``numa`` names the NUMA nodes of its
+    host that it is on, where that is known.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -172,6 +173,7 @@ class Server:
     metadata: Mapping[str, str] = field(default_factory=dict)
     obstacles: tuple[Obstacle, ...] = ()
     usage: Usage | None = None
+    numa: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,7 @@ def _hosts(problem: Problem, placement: Placement, state: State, limit: int) -> 
         pinned = [s for s in servers.tolist() if not arrays.movable[s]]
         homeless = [s for s, mask in zip(servers.tolist(), legal, strict=True) if not mask.any() and s not in pinned]
         name = cluster.hosts[h].name
-        not_moved = int((arrays.start[servers] == h).sum())
+        not_moved = int((arrays.home[servers] == h).sum())
         if state.compiled.bound[h]:
             found.append(Refusal(None, name, Capacity.name, f"{name} stays in use: a migration or another consumer holds something of it"))
         elif pinned:

@@ -10,6 +10,21 @@ Placement = Mapping[str, str]
 """Server id -> host name, for every server of a cluster."""
 
 
+class Seated(dict[str, str]):
+    """A placement that also says which NUMA node a server is on (``seat``: server id -> number), for servers that fit on one."""
+
+    def __init__(self, hosts: Mapping[str, str], seat: Mapping[str, int]) -> None:
+        """Take over hosts and seats."""
+        super().__init__(hosts)
+        self.seat: Mapping[str, int] = seat
+
+
+def seats_of(cluster: Cluster, placement: Placement) -> Mapping[str, int]:
+    """Server id -> the NUMA node it is on in a placement; where that says nothing, the one it is on now."""
+    now = {server.id: server.numa[0] for server in cluster.servers if len(server.numa) == 1}
+    return {**now, **placement.seat} if isinstance(placement, Seated) else now
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """A server leaves one host for another."""
@@ -21,13 +36,15 @@ class Move:
 
 def placement_of(cluster: Cluster) -> Placement:
     """Where the servers of a cluster are now."""
-    return {server.id: server.host for server in cluster.servers}
+    hosts = {server.id: server.host for server in cluster.servers}
+    return Seated(hosts, seats_of(cluster, hosts)) if any(server.numa for server in cluster.servers) else hosts
 
 
 def moves_between(before: Placement, after: Placement) -> Iterator[Move]:
-    """The moves that lead from one placement to another, in the order of ``before``."""
+    """The moves that lead from one placement to another, in the order of ``before``; a change of NUMA node is one."""
+    seats = (before.seat, after.seat) if isinstance(before, Seated) and isinstance(after, Seated) else ({}, {})
     for server, source in before.items():
-        if after[server] != source:
+        if after[server] != source or seats[0].get(server) != seats[1].get(server):
             yield Move(server, source, after[server])
 
 

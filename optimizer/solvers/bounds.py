@@ -1,20 +1,38 @@
 """Lower bounds that hold for any legal placement, found without search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from optimizer.objectives.base import Objective
 from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
 from optimizer.problem import Level
+from optimizer.solvers import repair
 from optimizer.solvers.terms import Compiled
+
+_PERFECT = 1e-9  # a value below is 0 but for rounding
 
 
 def level_bound(compiled: Compiled, level: Level) -> float:
     """A value that no legal placement goes below in a level, taken as the first level; 0 is always one."""
     return sum(term.weight * _BOUNDS.get(type(term.objective), _zero)(compiled, term.objective) for term in level)
+
+
+def level_bounds(compiled: Compiled, values: Sequence[float]) -> tuple[float | None, ...]:
+    """A bound for each level of a placement with these values; None where nothing is known.
+
+    That of a later level holds for placements that are perfect in all levels before, so it is only known when this one is.
+    """
+    levels = compiled.problem.levels
+    found: list[float | None] = [level_bound(compiled, level) for level in levels[:1]]
+    for number, level in enumerate(levels[1:], start=1):
+        perfect = all(value <= _PERFECT for value in values[:number])
+        known = perfect and repair.applies(compiled) and all(isinstance(term.objective, Moves) for term in level)
+        found.append(sum(term.weight for term in level) * repair.fewest_moves(compiled) if known else None)
+    return tuple(found)
 
 
 def _zero(compiled: Compiled, objective: Objective) -> float:
@@ -23,7 +41,7 @@ def _zero(compiled: Compiled, objective: Objective) -> float:
 
 def _remaining(compiled: Compiled, objective: Remaining) -> float:
     """Servers that cannot move at all stay on the host."""
-    on_host = compiled.arrays.start == compiled.host_index[objective.host]
+    on_host = compiled.arrays.home == compiled.host_index[objective.host]
     return float((on_host & ~compiled.arrays.movable).sum()) / max(1, len(on_host))
 
 
@@ -39,7 +57,7 @@ def _hosts_in_use(compiled: Compiled, objective: HostsInUse) -> float:
     most = int((busy & compiled.available).sum())
     for d in range(arrays.demand.shape[1]):
         outside = busy | ~compiled.available
-        rest = int(arrays.demand[:, d].sum()) - int(holds[outside, d].clip(min=0).sum())
+        rest = int(arrays.demand[arrays.rows(arrays.start), d].sum()) - int(holds[outside, d].clip(min=0).sum())
         roomy = np.sort(holds[~outside, d])[::-1].cumsum()
         needed = int(np.searchsorted(roomy, rest)) + 1 if rest > 0 else 0
         most = max(most, int((busy & compiled.available).sum()) + min(needed, len(roomy)))

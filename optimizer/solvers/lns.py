@@ -25,7 +25,7 @@ def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: in
     idle = 0
     while stop.remaining_s() > 0.1 and idle < rounds_without:
         hosts = _neighbourhood(compiled, where, rng)
-        scope = Scope(servers=compiled.arrays.movable & hosts[where], hosts=hosts)
+        scope = Scope(servers=compiled.arrays.movable & hosts[where // compiled.arrays.modes], hosts=hosts)
         answer = solve_cp_sat(compiled, where, scope, stop, int(rng.integers(2**31)), threads, _ROUND_S)
         new = compiled.problem.values(compiled.arrays.placement(answer.where))
         idle += 1
@@ -38,16 +38,16 @@ def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: in
 def _neighbourhood(compiled: Compiled, where: Index, rng: np.random.Generator) -> Mask:
     """A few hosts: the ends of some moves made so far, those far from the balance, and random ones."""
     arrays = compiled.arrays
-    hosts = len(arrays.room)
-    touched = np.union1d(where[where != arrays.start], arrays.start[where != arrays.start])
+    hosts, held = len(arrays.room), where // arrays.modes
+    touched = np.union1d(held[where != arrays.start], arrays.home[where != arrays.start])
     weight = np.ones(hosts)
     for balance in compiled.balance.values():
-        load = np.bincount(where, weights=balance.load, minlength=hosts)
+        load = np.bincount(held, weights=balance.load, minlength=hosts)
         weight += 10 * np.abs(load - balance.level) / np.maximum(1, balance.capacity)
     if len(touched):
         weight[touched] += hosts / (2 * len(touched))
     order = rng.choice(hosts, size=hosts, replace=False, p=weight / weight.sum())
-    servers = np.bincount(where, minlength=hosts)[order].cumsum()
+    servers = np.bincount(held, minlength=hosts)[order].cumsum()
     enough = int(np.searchsorted(servers * np.arange(1, hosts + 1), _VARIABLES))
     mask = np.zeros(hosts, dtype=np.bool_)
     mask[order[:max(2, enough)]] = True

@@ -1,146 +1,106 @@
-"""Local search: single moves by steepest descent, and hosts emptied as a whole, on numpy arrays.
+"""Local search without chance: single moves by steepest descent, and hosts emptied as a whole.
 
-Fast and without proof; its placements are legal at every step and start the exact solver.
+Fast and without proof; its placements are legal at every step and start the other solvers.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.arrays import Apart, Index, Mask
+from optimizer.arrays import Index, Ints, Mask
 from optimizer.objectives.base import Objective
-from optimizer.objectives.elsewhere import Elsewhere
-from optimizer.objectives.hosts_in_use import HostsInUse
-from optimizer.objectives.move_cost import MoveCost
-from optimizer.objectives.remaining import Remaining
-from optimizer.objectives.spread import Spread
+from optimizer.problem import Term
+from optimizer.solvers import kernel
+from optimizer.solvers.kernel import new_state
+from optimizer.solvers.packed import Packed, pack
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
-_CHUNK = 2_000_000  # cells of one (servers x hosts) table; bounds memory at 16 MB a table
-_NEXT_LEVEL = 1e-4  # what a unit of one level counts against a unit of the level before
+_CHUNK = 2_000_000  # cells of one (servers x places) table; bounds memory at 18 MB a table
 _WORTH = 1e-12  # smaller changes are rounding
 
 
 class State:
-    """A legal placement and what follows from it, kept up to date move by move.
-
-    ``where`` (S) host of each server; ``used`` (H x D); ``load`` metric -> (H); ``count`` (H) servers; ``moves`` servers not
-    where the cluster has them.
-    """
+    """A legal placement and what follows from it, kept up to date move by move (places: optimizer.arrays)."""
 
     def __init__(self, compiled: Compiled, where: Index) -> None:
         """Take over a legal placement."""
-        arrays = compiled.arrays
-        self.compiled = compiled
-        self.where = where.copy()
-        self.used = arrays.used(where)
-        self.count = np.bincount(where, minlength=len(arrays.room)).astype(np.int64)
-        self.moves = int((where != arrays.start).sum())
-        self.load = {metric: np.bincount(where, weights=b.load, minlength=len(arrays.room)).astype(np.int64)
-                     for metric, b in compiled.balance.items()}
-        self.apart_of: dict[int, list[Apart]] = {}
-        for group in arrays.apart:
-            for member in group.members.tolist():
-                self.apart_of.setdefault(member, []).append(group)
-        self.tied: dict[int, list[Callable[[int], Mask]]] = {}
-        for members in arrays.together:
-            for member in members.tolist():
-                self.tied.setdefault(member, []).append(lambda s, m=members: self._together(s, m))  # type: ignore[misc]
-        for soft in arrays.not_worse:
-            for member in soft.members.tolist():
-                self.tied.setdefault(member, []).append(
-                    lambda s, g=soft: self._not_worse(s, g.members, g.hosts, g.together))  # type: ignore[misc]
+        self.compiled, self.packed = compiled, pack(compiled)
+        self.now = new_state(self.packed, where)
+        self._single: dict[int, tuple[Packed, kernel.State]] = {}  # by identity: objectives may hold mappings
 
-    def move(self, server: int, host: int) -> None:
-        """Put a server on another host; legality is the caller's care."""
-        arrays, source = self.compiled.arrays, int(self.where[server])
-        self.used[source] -= arrays.demand[server]
-        self.used[host] += arrays.demand[server]
-        self.count[source] -= 1
-        self.count[host] += 1
-        for metric, load in self.load.items():
-            load[source] -= self.compiled.balance[metric].load[server]
-            load[host] += self.compiled.balance[metric].load[server]
-        self.moves += int(source == arrays.start[server]) - int(host == arrays.start[server])
-        self.where[server] = host
+    @property
+    def where(self) -> Index:
+        """The host of each server (S)."""
+        where: Index = self.now.where // np.int32(self.packed.modes)
+        return where
+
+    @property
+    def count(self) -> Index:
+        """Servers on each host (H)."""
+        return self.now.count
+
+    @property
+    def moves(self) -> int:
+        """Servers that are not where the cluster has them."""
+        return int(self.now.figures[0])
+
+    @property
+    def used(self) -> Ints:
+        """What the rules count on each host (H x D)."""
+        return self.compiled.arrays.used(self.now.where)
+
+    @property
+    def load(self) -> Mapping[str, Ints]:
+        """Load of each host (H) by metric."""
+        return {metric: np.bincount(self.where, weights=balance.load, minlength=len(self.count)).astype(np.int64)
+                for metric, balance in self.compiled.balance.items()}
+
+    def move(self, server: int, place: int) -> None:
+        """Put a server in another place; legality is the caller's care."""
+        for packed, state in ((self.packed, self.now), *self._single.values()):
+            kernel.shift(packed, state, server, place)
+
+    def tables(self, rows: Index) -> tuple[Mask, Floats]:
+        """(where each server of ``rows`` may go now, how that changes the objective): both R x places, its own place excluded."""
+        shape = len(rows), len(self.count) * self.packed.modes
+        legal, cost = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
+        kernel.tables(self.packed, self.now, rows, legal, cost)
+        return legal, cost
 
     def legal(self, rows: Index) -> Mask:
-        """Where each server of ``rows`` may go now, the host it is on excluded (R x H)."""
-        arrays = self.compiled.arrays
-        home, here = arrays.start[rows], self.where[rows]
-        each = np.arange(len(rows))
-        mask: Mask = arrays.eligible[arrays.server_class[rows]]
-        mask[each, home] = True
-        for d in range(arrays.demand.shape[1]):
-            demand = arrays.demand[rows, d][:, None]
-            mask &= (self.used[:, d] + demand <= arrays.room[:, d]) | (demand <= 0)
-        mask[each, here] = False
-        limit = self.compiled.problem.max_moves
-        if limit is not None and self.moves >= limit:
-            back = np.zeros_like(mask)
-            back[each, home] = True
-            mask &= np.where((here != home)[:, None], True, back)
-        for r, s in enumerate(rows.tolist()):
-            for group in self.apart_of.get(s, ()):
-                others = group.members[group.members != s]
-                taken = np.bincount(self.where[others], minlength=mask.shape[1]) + group.held
-                mask[r] &= taken < group.limit
-            for allowed in self.tied.get(s, ()):
-                mask[r] &= allowed(s)
-        return mask
-
-    def _together(self, server: int, members: Index) -> Mask:
-        """Hosts where another member stays; none at all when somebody who came relies on this server staying."""
-        start = self.compiled.arrays.start
-        others = members[members != server]
-        staying = others[self.where[others] == start[others]]
-        mask = np.zeros(len(self.count), dtype=np.bool_)
-        mask[start[staying]] = True
-        mask[start[server]] = True
-        here = self.where[server]
-        guests = others[(self.where[others] == here) & (start[others] != here)]
-        if here == start[server] and len(guests) and not (start[staying] == here).any():
-            mask[:] = False
-        return mask
-
-    def _not_worse(self, server: int, members: Index, hosts: int, together: bool) -> Mask:
-        others = set(self.where[members[members != server]].tolist())
-        known = np.zeros(len(self.count), dtype=np.bool_)
-        known[list(others)] = True
-        after = len(others) + ~known
-        mask: Mask = after <= hosts if together else after >= hosts
-        return mask
+        """Where each server of ``rows`` may go now, its own place excluded (R x places)."""
+        return self.tables(rows)[0]
 
     def gain(self, rows: Index) -> Floats:
-        """How the levels change when a server of ``rows`` goes to each host, folded into one number (R x H)."""
-        total = np.zeros((len(rows), len(self.count)))
-        factor = 1.0
-        for level in self.compiled.problem.levels:
-            for term in level:
-                total += factor * term.weight * self.delta(term.objective, rows)
-            factor *= _NEXT_LEVEL
-        return total
+        """How all levels together change when a server of ``rows`` goes to each place (R x places)."""
+        return self.tables(rows)[1]
 
     def delta(self, objective: Objective, rows: Index) -> Floats:
-        """How the value of one objective changes when a server of ``rows`` goes to each host (R x H)."""
-        return _DELTAS[type(objective)](self, objective, rows)
+        """How the value of one objective changes when a server of ``rows`` goes to each place (R x places)."""
+        if id(objective) not in self._single:
+            packed = pack(self.compiled, ((Term(objective),),))
+            self._single[id(objective)] = packed, new_state(packed, self.now.where)
+        packed, state = self._single[id(objective)]
+        cost = np.zeros((len(rows), len(self.count) * packed.modes))
+        kernel.tables(packed, state, rows, np.zeros(cost.shape, dtype=np.bool_), cost)
+        return cost
 
 
 def descend(state: State, stop: Stop) -> None:
     """Make the single move that helps most, again and again, until none helps or time is up."""
-    movable = np.flatnonzero(state.compiled.arrays.movable).astype(np.int32)
-    rows_at_once = max(1, _CHUNK // max(1, len(state.count)))
+    movable = state.packed.movable
+    rows_at_once = max(1, _CHUNK // max(1, len(state.count) * state.packed.modes))
     while stop.remaining_s() > 0:
         order = movable
         if len(movable) > rows_at_once:  # look at the hottest hosts first and take the best move of the first table that has one
             order = movable[np.argsort(-_heat(state)[state.where[movable]], kind="stable")]
         for begin in range(0, len(order), rows_at_once):
             rows = order[begin:begin + rows_at_once]
-            gain = np.where(state.legal(rows), state.gain(rows), np.inf)
+            legal, cost = state.tables(rows)
+            gain = np.where(legal, cost, np.inf)
             best = int(gain.argmin())
             if gain.flat[best] < -_WORTH:
                 state.move(int(rows[best // gain.shape[1]]), best % gain.shape[1])
@@ -152,8 +112,9 @@ def descend(state: State, stop: Stop) -> None:
 def _heat(state: State) -> Floats:
     """How far each host is above the balanced level (H); 0 without a load."""
     heat = np.zeros(len(state.count))
+    load = state.load
     for metric, balance in state.compiled.balance.items():
-        heat = np.maximum(heat, (state.load[metric] - balance.level) / np.maximum(1, balance.capacity))
+        heat = np.maximum(heat, (load[metric] - balance.level) / np.maximum(1, balance.capacity))
     return heat
 
 
@@ -171,77 +132,24 @@ def evacuate(state: State, stop: Stop) -> None:
 
 def _evacuate_one(state: State, host: int) -> None:
     """Move everything off a host to the fullest hosts that take it; undo it all when the levels do not become better."""
-    arrays = state.compiled.arrays
+    arrays, modes = state.compiled.arrays, state.packed.modes
     servers = np.flatnonzero(state.where == host).astype(np.int32)
-    size = (arrays.demand[servers] / np.maximum(1, arrays.room.max(axis=0))).max(axis=1)
+    room = np.maximum(1, arrays.room.max(axis=0))
+    size = (arrays.demand[arrays.rows(state.now.where)[servers]] / room).max(axis=1)
     done, total = [], 0.0
     for s in servers[np.argsort(-size, kind="stable")].tolist():
-        row = np.array([s], dtype=np.int32)
-        mask, gain = state.legal(row)[0], state.gain(row)[0]
-        mask &= (state.count > 0) | state.compiled.bound
-        left = (arrays.room - state.used - arrays.demand[s]) / np.maximum(1, arrays.room)
-        score = np.where(mask, gain + 1e-6 * left.min(axis=1), np.inf)
+        legal, gain = (table[0] for table in state.tables(np.array([s], dtype=np.int32)))
+        legal &= np.repeat((state.count > 0) | state.compiled.bound, modes)
+        legal[host * modes:host * modes + modes] = False
+        left = np.repeat((arrays.room - state.used) / np.maximum(1, arrays.room), modes, axis=0)
+        score = np.where(legal, gain + 1e-6 * left.min(axis=1), np.inf)
         target = int(score.argmin())
         if not np.isfinite(score[target]):
             total = np.inf
             break
         total += gain[target]
+        done.append((s, int(state.now.where[s])))
         state.move(s, target)
-        done.append(s)
     if total >= -_WORTH:
-        for s in reversed(done):
-            state.move(s, host)
-
-
-def _spread(state: State, objective: Spread, rows: Index) -> Floats:
-    balance, load = state.compiled.balance[objective.metric], state.load[objective.metric]
-    counted = max(1, int(balance.counted.sum()))
-    weight = np.where(balance.counted, 1.0 / (counted * np.maximum(1, balance.capacity).astype(np.float64) ** 2), 0.0)
-    distance = (load - balance.level).astype(np.float64)
-    now = float((weight * distance**2).sum()) - objective.threshold**2
-    source, amount = state.where[rows], balance.load[rows].astype(np.float64)
-    leave = weight[source] * amount * (amount - 2 * distance[source])
-    arrive = weight * amount[:, None] * (amount[:, None] + 2 * distance)
-    change: Floats = np.maximum(0.0, now + leave[:, None] + arrive) - max(0.0, now)
-    return change
-
-
-def _move_cost(state: State, objective: MoveCost, rows: Index) -> Floats:
-    start, cost = state.compiled.arrays.start[rows], state.compiled.move_cost[rows]
-    change: Floats = np.repeat(np.where(state.where[rows] == start, cost, 0.0)[:, None], len(state.count), axis=1)
-    change[np.arange(len(rows)), start] -= cost
-    return change
-
-
-def _remaining(state: State, objective: Remaining, rows: Index) -> Floats:
-    return _presence(state, rows, state.compiled.host_index[objective.host])
-
-
-def _presence(state: State, rows: Index, host: int) -> Floats:
-    """Change of (servers on a host / all servers)."""
-    change = np.repeat(-(state.where[rows] == host).astype(np.float64)[:, None], len(state.count), axis=1)
-    change[:, host] += 1
-    return change / len(state.where)
-
-
-def _elsewhere(state: State, objective: Elsewhere, rows: Index) -> Floats:
-    source, preferred = state.compiled.host_index[objective.source], state.compiled.host_index[objective.preferred]
-    fine = np.zeros(len(state.count))
-    fine[[source, preferred]] = 1
-    concerned = (state.compiled.arrays.start[rows] == source)[:, None]
-    change: Floats = np.where(concerned, fine[state.where[rows]][:, None] - fine, 0.0) / len(state.where)
-    return change
-
-
-def _hosts_in_use(state: State, objective: HostsInUse, rows: Index) -> Floats:
-    counts = state.compiled.available & ~state.compiled.bound
-    left_empty = (counts & (state.count == 1))[state.where[rows]].astype(np.float64)
-    newly_used = (counts & (state.count == 0)).astype(np.float64)
-    change: Floats = (newly_used - left_empty[:, None]) / max(1, int(state.compiled.available.sum()))
-    return change
-
-
-_DELTAS: Mapping[type[Objective], Callable[[State, Any, Index], Floats]] = {
-    Spread: _spread, MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use,
-}
-"""The one table that joins each objective with its change under single moves."""
+        for s, place in reversed(done):
+            state.move(s, place)

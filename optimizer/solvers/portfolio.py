@@ -8,7 +8,7 @@ from optimizer.arrays import Index
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
-from optimizer.solvers import bounds, lns, local_search
+from optimizer.solvers import bounds, lns, local_search, patterns, repair
 from optimizer.solvers.cp_sat import Scope, check_objectives, size, solve_cp_sat
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled, compile_problem
@@ -32,10 +32,20 @@ def solve(problem: Problem, stop: Stop, seed: int = 0, threads: int = 1) -> Resu
     compiled = compile_problem(problem)
     check_objectives(compiled)
     search = _Search(compiled, begin)
+    if repair.applies(compiled):
+        repair.improve(compiled, search.where, stop, lambda where: search.offer("repair", where))
+        reached = bounds.level_bounds(compiled, search.values)
+        if all(bound is not None and value - bound <= 1e-9 for value, bound in zip(search.values, reached, strict=True)):
+            return search.result(reached, True)
+    summed: tuple[float | None, ...] = (None,) * len(problem.levels)
+    if patterns.applies(compiled):
+        exact = patterns.solve_patterns(compiled, stop, seed, lambda where: search.offer("patterns", where))
+        if exact is not None and exact.proven:
+            return search.result(exact.bounds, True)
+        summed = summed if exact is None else exact.bounds
     _local_search(search, stop)
     movable = compiled.arrays.movable
-    proven, level_bounds = False, tuple(bounds.level_bound(compiled, level) if n == 0 else None
-                                        for n, level in enumerate(problem.levels))
+    proven, level_bounds = False, bounds.level_bounds(compiled, search.values)
     if not movable.any():
         proven, level_bounds = True, search.values
     elif size(compiled) <= EXACT_UP_TO:
@@ -46,7 +56,7 @@ def solve(problem: Problem, stop: Stop, seed: int = 0, threads: int = 1) -> Resu
         level_bounds = tuple(_greater(a, b) for a, b in zip(answer.bounds, level_bounds, strict=True))
     else:
         lns.improve(compiled, search.where, stop, seed, threads, lambda where: search.offer("lns", where))
-    return search.result(level_bounds, proven)
+    return search.result(tuple(_greater(a, b) for a, b in zip(level_bounds, summed, strict=True)), proven)
 
 
 def _local_search(search: "_Search", stop: Stop) -> None:
@@ -54,7 +64,7 @@ def _local_search(search: "_Search", stop: Stop) -> None:
     if any(isinstance(term.objective, HostsInUse) for level in search.compiled.problem.levels for term in level):
         local_search.evacuate(state, stop)  # no single move empties a host
     local_search.descend(state, stop)
-    search.offer("local_search", state.where)
+    search.offer("local_search", state.now.where.copy())
 
 
 def _greater(first: float | None, second: float | None) -> float | None:

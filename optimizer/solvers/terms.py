@@ -10,11 +10,19 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.arrays import Arrays, Ints, Mask, compile_arrays
+from optimizer.arrays import Arrays, Ints, Mask, compile_arrays, room_for
+from optimizer.errors import PlacewrightError
+from optimizer.growth import NOT_RUNNING, needed
 from optimizer.load import Metric, host_capacity, server_load
+from optimizer.objectives.broken import Broken, largest_capacity
+from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.hosts_in_use import bound_hosts
 from optimizer.objectives.move_cost import cost_parts
+from optimizer.placement import placement_of
 from optimizer.problem import Problem
+
+ENDLESS = 2**60
+"""A room that nothing fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,16 @@ class Balance:
     capacity: Ints
     level: Ints
     counted: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What servers will need of a resource class: ``demand`` (S), ``room`` (H), ``unit`` that makes 1, and the name as a packed quantity."""
+
+    quantity: str
+    demand: Ints
+    room: Ints
+    unit: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,25 @@ class Compiled:
     def host_index(self) -> Mapping[str, int]:
         """Index of a host by name."""
         return {host.name: h for h, host in enumerate(self.problem.cluster.hosts)}
+
+    @cached_property
+    def server_index(self) -> Mapping[str, int]:
+        """Index of a server by id."""
+        return {server.id: s for s, server in enumerate(self.problem.cluster.servers)}
+
+    def pools(self, objective: Fragmentation) -> list[int]:
+        """The packed quantities whose free pieces count; raises PlacewrightError where no rule packs them."""
+        arrays = self.arrays
+        names = [f"{objective.resource}/{node}" for node in range(arrays.modes)] if objective.numa else [objective.resource]
+        if missing := [name for name in names if name not in arrays.quantities]:
+            raise PlacewrightError(f"objective {objective.name} speaks of {missing[0]}, which no rule packs: it needs the rule "
+                                   f"{'numa' if objective.numa else 'capacity'} and servers that take it")
+        return [arrays.quantities.index(name) for name in names]
+
+    def free_now(self, objective: Fragmentation) -> int:
+        """The free room that pieces are a share of; 1 where there is none."""
+        cluster = self.problem.cluster
+        return max(1, sum(objective.free(cluster, placement_of(cluster)).values()))
 
     @cached_property
     def cost_parts(self) -> tuple[Ints, int]:
@@ -73,9 +110,25 @@ class Compiled:
         load = np.array([server_load(server, metric) for server in cluster.servers], dtype=np.int64)
         capacity = np.array([host_capacity(host, metric) for host in cluster.hosts], dtype=np.int64)
         counted = self.available & (capacity > 0)
-        total = int(load[self.available[self.arrays.start]].sum()) if len(load) else 0
+        total = int(load[self.available[self.arrays.home]].sum()) if len(load) else 0
         level = capacity * total // max(1, int(capacity[self.available].sum()))
         return Balance(load, capacity, level, counted)
+
+
+    def needs(self, objective: Broken) -> tuple[Need, ...]:
+        """The needs that a host may lack room for; there is room without end where servers do not run."""
+        cluster, grown = self.problem.cluster, objective.grown
+        growing = {name for amounts in grown.values() for name in amounts}
+        stopped = self.host_index.get(NOT_RUNNING)
+        found = []
+        unit = largest_capacity(cluster, growing | {name for server in cluster.servers for name in server.resources})
+        for name in sorted(unit):
+            demand = np.array([needed(server, grown).get(name, 0) for server in cluster.servers], dtype=np.int64)
+            room = room_for(cluster, name)
+            if stopped is not None:
+                room[stopped] = ENDLESS
+            found.append(Need(f"{name} grown" if name in growing else name, demand, room, unit[name]))
+        return tuple(found)
 
 
 def compile_problem(problem: Problem) -> Compiled:

@@ -9,12 +9,20 @@ from hypothesis import strategies as st
 from ortools.sat.python import cp_model
 
 from optimizer.load import LoadMissing
+from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
+from optimizer.objectives.broken import Broken
 from optimizer.objectives.elsewhere import Elsewhere
+from optimizer.objectives.group_move_cost import GroupMoveCost
+from optimizer.objectives.host_cost import HostCost
+from optimizer.objectives.host_pair_cost import HostPairCost
 from optimizer.objectives.hosts_in_use import HostsInUse, bound_hosts, hosts_in_use
+from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.move_cost import MoveCost, move_costs
+from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
-from optimizer.objectives.spread import Spread, balanced_level, spread
+from optimizer.objectives.server_move_cost import ServerMoveCost
+from optimizer.objectives.spread import Spread, spread
 from optimizer.problem import Problem, Term
 from optimizer.solvers import cp_sat, local_search
 from optimizer.solvers.terms import Compiled, compile_problem
@@ -22,7 +30,9 @@ from tests.support.clusters import clusters, in_flight, make_cluster, make_host,
 
 OBJECTIVES: tuple[Objective, ...] = (
     HostsInUse(), MoveCost(), Remaining("h0"), Elsewhere("h0", "h1"), Elsewhere("h1", "h1"), Spread("cpu"), Spread("memory"),
-    Spread("cpu", 0.1), Spread("memory", 0.05))
+    Spread("cpu", 0.1), Spread("memory", 0.05), Moves(), ServerMoveCost({"s0": 3, "s2": 1}), GroupMoveCost((("s0", "s1"), ("s2", "s3", "s5"))),
+    HostPairCost(np.arange(36).reshape(6, 6)), HostCost({"h0": 1.5, "h2": 0.25}), LoadCost("VCPU", {"h0": 1, "h2": 2}),
+    BalanceCost("VCPU", "MEMORY_MB", 2048), Broken({"s0": {"VCPU": 3}, "s1": {"CUSTOM_CARD": 1}}, ("s2",)))
 EMPTY = make_cluster([])
 IDLE = make_cluster([make_host("h0"), make_host("h1")])
 # Two hosts of 4 cores and one of 8, all with 4000 MiB; 2 + 1 + 1 cores used, so 1 core on the small ones is balance.
@@ -52,8 +62,13 @@ def test_spread_without_usage_is_an_error() -> None:
     (MoveCost(), {"s0": "h1", "s1": "h1", "s2": "h0"}, 1.0),
     (Remaining("h0"), {}, 2 / 3), (Remaining("h0"), {"s0": "h1"}, 1 / 3), (Remaining("h2"), {}, 0),
     (Elsewhere("h0", "h1"), {}, 0), (Elsewhere("h0", "h1"), {"s0": "h1", "s1": "h2", "s2": "h2"}, 1 / 3),
-    (Spread("cpu"), {}, ((300 - 100) ** 2 / 400**2 + 0 + 200**2 / 800**2) / 3),
-    (Spread("cpu"), {"s0": "h2"}, 0), (Spread("cpu", 0.3), {}, (0.25 + 0.0625) / 3 - 0.09), (Spread("cpu", 0.4), {}, 0),
+    (Spread("cpu"), {}, ((0.75 - 1 / 3) ** 2 + (0.25 - 1 / 3) ** 2 + (1 / 3) ** 2) / 3), (Spread("cpu"), {"s0": "h2"}, 0),
+    (Spread("cpu", 0.3), {}, (0.75**2 + 0.25**2) / 3 - 1 / 9 - 0.09), (Spread("cpu", 0.4), {}, 0),
+    (Moves(), {"s0": "h1", "s1": "h0"}, 1), (ServerMoveCost({"s0": 3, "s2": 1}), {"s0": "h1", "s1": "h1"}, 3),
+    (GroupMoveCost((("s0", "s1"), ("s2",))), {"s0": "h1", "s1": "h1", "s2": "h2"}, 2), (GroupMoveCost(()), {"s0": "h1"}, 0),
+    (HostPairCost(np.arange(9).reshape(3, 3)), {"s0": "h1", "s2": "h0"}, 1 + 3), (HostPairCost(np.arange(9).reshape(3, 3)), {}, 0),
+    (HostCost({"h0": 1.5, "h2": 0.25}), {"s2": "h2"}, 1.75), (LoadCost("MEMORY_MB", {"h0": 3000, "h1": 100}), {}, 500 + 400),
+    (BalanceCost("VCPU", "MEMORY_MB", 1000), {}, 1500 + 0 + 4000), (BalanceCost("VCPU", "MEMORY_MB", 1000), {"s0": "h2"}, 0 + 0 + 6000),
     (Spread("memory"), {}, (0.1**2 + 0 + 0.1**2) / 3), (Spread("memory"), {"s0": "h2"}, 0),
 ])
 def test_values_by_hand(objective: Objective, to: dict[str, str], expected: float) -> None:
@@ -65,9 +80,10 @@ def test_hosts_that_nobody_may_enter_do_not_count() -> None:
                            [make_server("s0", "h1", cpu_cores=4), make_server("s1", "h2", cpu_cores=8)])
     assert HostsInUse().value(cluster, moved(cluster)) == 0
     assert HostsInUse().value(cluster, moved(cluster, s0="h0")) == 1
-    assert balanced_level(cluster, "cpu") == (0, 800)
     assert spread(cluster, moved(cluster), "cpu") == 0
-    assert spread(cluster, moved(cluster, s0="h0"), "cpu") == 0.5
+    assert spread(cluster, moved(cluster, s0="h0"), "cpu") == 0
+    two = make_cluster([*cluster.hosts, make_host("h3")], cluster.servers)
+    assert spread(two, moved(two, s0="h0"), "cpu") == 0.25  # 50 % and 0 %
 
 
 def test_what_others_hold_keeps_a_host_in_use() -> None:
@@ -98,7 +114,7 @@ def test_the_local_search_knows_what_a_move_changes(objective: Objective, data: 
     placement = data.draw(placements(cluster))
     where = np.array([compiled.host_index[placement[server.id]] for server in cluster.servers], dtype=np.int32)
     state = local_search.State(compiled, where)
-    change = local_search._DELTAS[type(objective)](state, objective, np.arange(len(where), dtype=np.int32))
+    change = state.gain(np.arange(len(where), dtype=np.int32))
     before = objective.value(cluster, placement)
     for s, server in enumerate(cluster.servers):
         for h, host in enumerate(cluster.hosts):

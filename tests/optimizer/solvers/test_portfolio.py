@@ -265,7 +265,7 @@ class Unheard:
     ((Unheard(),), MoveCost(),
      "constraint unheard has no solver encoding; there are encodings for affinity, anti_affinity, available,"),
     ((), Unheard(),
-     "objective unheard has no solver encoding; there are encodings for elsewhere, hosts_in_use, move_cost, remaining,"),
+     "objective unheard has no solver encoding; there are encodings for balance_cost, elsewhere,"),
 ])
 def test_unknown_kinds_are_refused(rules: tuple[Any, ...], objective: Any, message: str) -> None:
     cluster = make_cluster([make_host("h0")], [make_server("s0", "h0")])

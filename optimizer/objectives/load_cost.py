@@ -1,0 +1,34 @@
+"""What is used beyond a safety capacity."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from optimizer.cluster import Cluster
+from optimizer.placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCost:
+    """Sum over the hosts of what servers hold of ``resource`` beyond the host's safety capacity (``safety``: host name -> amount).
+
+    A host that ``safety`` does not name has none to fear for. Source: "Google ROADEF/EURO challenge 2011-2012: Machine
+    reassignment", 1.3.1 (load cost).
+    """
+
+    name: ClassVar[str] = "load_cost"
+    resource: str
+    safety: Mapping[str, int]
+
+    def value(self, cluster: Cluster, placement: Placement) -> float:
+        """The amount beyond safety, in units of the resource class."""
+        used = resource_use(cluster, placement, self.resource)
+        return float(sum(max(0, used.get(host, 0) - safe) for host, safe in self.safety.items()))
+
+
+def resource_use(cluster: Cluster, placement: Placement, resource: str) -> dict[str, int]:
+    """Host name -> what servers hold of a resource class under a placement."""
+    used = {host.name: 0 for host in cluster.hosts}
+    for server in cluster.servers:
+        used[placement[server.id]] += server.resources.get(resource, 0)
+    return used

@@ -1,0 +1,369 @@
+"""Even load with as little moving as possible: a search for problems of one spread and a cost of each server that moves.
+
+Three stages. *Descent*: the single shift that takes most off the variance, until the threshold is met. *Budgets*: the same with ever fewer
+moves, by simulated annealing over placements with at most so many moves (S. Kirkpatrick, C. D. Gelatt, M. P. Vecchi, "Optimization by
+simulated annealing", Science 220, 1983). *Costs*: annealing of the whole objective, moves taken back or exchanged for cheaper ones. Every
+stage is limited by iterations, so that a seed gives the same result on every machine that has the time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from optimizer.arrays import Index
+from optimizer.objectives.base import Objective
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.moves import Moves
+from optimizer.objectives.server_move_cost import ServerMoveCost
+from optimizer.objectives.spread import Spread
+from optimizer.problem import Level, Term
+from optimizer.solvers.kernel import State, assign_state, copy_state, new_state, refresh, shift, shift_legal, swap, swap_legal
+from optimizer.solvers.packed import Packed, pack
+from optimizer.solvers.stop import Stop
+from optimizer.solvers.terms import Compiled
+
+Floats = npt.NDArray[np.float64]
+_jit = njit(cache=True, nogil=True, error_model="numpy")
+_PER_MOVE = 60_000  # annealing iterations for each move that is allowed
+_AT_MOST = 3_000_000
+_CHUNK = 200_000  # iterations between two looks at the clock
+_WORTH = 1e-12  # smaller changes are rounding
+_NEXT_LEVEL = 1e-4
+_COSTS: tuple[type[Objective], ...] = (Moves, MoveCost, ServerMoveCost)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A problem of this kind: ``weight`` x max(0, variance - ``floor``) + the ``cost`` (S) of the servers that move.
+
+    ``first`` says that the spread comes before all cost. ``fewest``: that the number of moves comes before all other cost.
+    """
+
+    packed: Packed
+    spread: Spread
+    weight: float
+    floor: float
+    hosts: float
+    cost: Floats
+    first: bool
+
+    @property
+    def fewest(self) -> bool:
+        """Whether one move more always costs more than any choice of dearer servers saves."""
+        movable = self.cost[self.packed.movable]
+        return self.first and len(movable) > 0 and movable.min() > 0 and float((movable - movable.min()).sum()) < movable.min()
+
+
+def task(compiled: Compiled) -> Task | None:
+    """What the problem asks for, or None where it is of another kind."""
+    levels = compiled.problem.levels
+    spreads = [(n, term) for n, level in enumerate(levels) for term in level if isinstance(term.objective, Spread)]
+    others = [term for level in levels for term in level if not isinstance(term.objective, Spread)]
+    if len(spreads) != 1 or spreads[0][0] != 0 or not all(type(term.objective) in _COSTS and term.weight >= 0 for term in others):
+        return None
+    term = spreads[0][1]
+    if term.weight <= 0 or not isinstance(term.objective, Spread) or not compiled.balance[term.objective.metric].counted.any():
+        return None
+    first = len(levels[0]) == 1
+    cost, factor = np.zeros(len(compiled.arrays.start)), 1.0
+    for level in levels[1:] if first else levels:
+        cost += factor * move_costs(compiled, level)
+        factor *= _NEXT_LEVEL
+    packed = pack(compiled, ((Term(replace(term.objective, threshold=0.0)),),))
+    return Task(packed, term.objective, term.weight, term.objective.threshold**2, float(packed.variance_hosts[0]), cost, first)
+
+
+def move_costs(compiled: Compiled, level: Level) -> Floats:
+    """What moving each server (S) costs in a level."""
+    cost = np.zeros(len(compiled.arrays.start))
+    for term in level:
+        if isinstance(term.objective, MoveCost):
+            cost += term.weight * compiled.move_cost
+        elif isinstance(term.objective, Moves):
+            cost += term.weight
+        elif isinstance(term.objective, ServerMoveCost):
+            costs = term.objective.costs
+            cost += term.weight * np.array([costs.get(server.id, 0) for server in compiled.problem.cluster.servers], dtype=np.float64)
+    return cost
+
+
+def applies(compiled: Compiled) -> bool:
+    """Whether the problem is one spread, first or weighed against the cost of moves, and nothing else."""
+    return task(compiled) is not None
+
+
+def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, found: Callable[[Index], None]) -> Index:
+    """The best placement of the three stages, from a legal one; ``found`` hears of each stage's result."""
+    work = task(compiled)
+    if work is None:
+        return where
+    P = work.packed
+    X = new_state(P, where)
+    rng = np.random.default_rng(seed)
+    goal = work.floor - 1e-12
+    _descend(work, X, stop, goal)
+    found(X.where.copy())
+    if work.first and variance(X, work.hosts) > work.floor:
+        _anneal(work, X, stop, rng, P.max_moves, np.zeros_like(work.cost), 1.0, goal, goal)  # as even as it gets, whatever it costs
+        found(X.where.copy())
+    if work.fewest and variance(X, work.hosts) <= work.floor:
+        _budgets(work, X, stop, rng, goal, found)
+    if work.cost.any() and stop.remaining_s() > 0:
+        _costs(work, X, stop, rng)
+        found(X.where.copy())
+    return X.where.copy()
+
+
+def variance(X: State, hosts: float) -> float:
+    """The variance of the hosts' utilisation in a state."""
+    return float(X.sums[0, 1] / hosts - (X.sums[0, 0] / hosts) ** 2)
+
+
+def _descend(work: Task, X: State, stop: Stop, goal: float) -> None:
+    """The best shift again and again until the goal is met or nothing helps; costs count where they are weighed against the spread."""
+    P = work.packed
+    cost = np.zeros_like(work.cost) if work.first else work.cost * work.hosts / work.weight
+    floor = work.floor if not work.first else -1.0
+    while stop.remaining_s() > 0 and (variance(X, work.hosts) > goal):
+        server, place = _best_shift(P, X, cost, floor)
+        if server < 0:
+            return
+        shift(P, X, server, place)
+
+
+@_jit
+def _best_shift(P, X, cost, floor):  # type: ignore[no-untyped-def]
+    """(server, place) of the legal shift that takes most off n x max(variance, floor) + cost, or (-1, -1)."""
+    n, M, share = P.variance_hosts[0], P.modes, P.share[:, 0]
+    mean = X.sums[0, 0] / n
+    counted = np.flatnonzero(share > 0.0)
+    level = X.level[:, 0][counted]
+    order = np.argsort(level)
+    above = X.sums[0, 1] - n * mean * mean - n * max(floor, 0.0)
+    best, server, place = 1e-12, -1, -1
+    if not len(order):
+        return server, place
+    coldest, widest = mean - level[order[0]], share.max()
+    for i in range(len(P.movable)):
+        s = P.movable[i]
+        o = X.where[s]
+        h = o // M
+        load = P.heat[s, 0]
+        if load == 0.0:
+            continue
+        price = cost[s] if o == P.start[s] else 0.0
+        a = load * share[h]
+        leave = a * (2.0 * (X.level[h, 0] - mean) - a)
+        slack = max(a, load * widest) ** 2 / n
+        if leave + min(coldest * coldest, 2.0 * coldest * load * widest) + slack - price <= best:
+            continue
+        for j in range(len(order)):
+            g, x = counted[order[j]], level[order[j]]
+            cold = mean - x
+            if leave + cold * abs(cold) + slack - price <= best:
+                break
+            if g == h:
+                continue
+            b = load * share[g]
+            gain = leave + b * (2.0 * cold - b) + (b - a) ** 2 / n
+            gain = min(gain, above) - price if floor >= 0.0 else gain - price
+            if gain <= best:
+                continue
+            for m in range(M):
+                p = g * M + m
+                back = cost[s] if p == P.start[s] and o != p else 0.0
+                if gain + back > best and shift_legal(P, X, s, p):
+                    best, server, place = gain + back, s, p
+    return server, place
+
+
+def _budgets(work: Task, X: State, stop: Stop, rng: np.random.Generator, goal: float, found: Callable[[Index], None]) -> None:
+    """Ever fewer moves as long as the goal can be met; larger steps while they succeed."""
+    none = np.zeros_like(work.cost)
+    step, failures = max(1, int(X.figures[0]) // 25), 0
+    while stop.remaining_s() > 0 and X.figures[0] > 0:
+        limit = int(X.figures[0]) - step
+        trial = copy_state(X)
+        _take_back(work.packed, trial, limit)
+        _anneal(work, trial, stop, rng, limit, none, 1.0, 0.0, goal)
+        if trial.figures[0] <= limit and variance(trial, work.hosts) <= work.floor:
+            assign_state(X, trial)
+            found(X.where.copy())
+            failures = 0
+        elif step > 1:
+            step //= 2
+        else:
+            failures += 1
+            if failures > 1:
+                return
+
+
+@_jit
+def _take_back(P, X, limit):  # type: ignore[no-untyped-def]
+    """Send servers home that do least good where they are, until at most ``limit`` have moved or none can go home."""
+    n = P.variance_hosts[0]
+    while X.figures[0] > limit:
+        best, server = 1e300, -1
+        for i in range(len(P.movable)):
+            s = P.movable[i]
+            o = X.where[s]
+            if o != P.start[s] and shift_legal(P, X, s, P.start[s]):
+                shift(P, X, s, P.start[s])
+                value = X.sums[0, 1] - X.sums[0, 0] ** 2 / n
+                shift(P, X, s, o)
+                if value < best:
+                    best, server = value, s
+        if server < 0:
+            return
+        shift(P, X, server, P.start[server])
+
+
+def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator) -> None:
+    """Anneal the whole objective; where the spread comes first, what is above it costs more than all moves together can."""
+    moved = int(X.figures[0])
+    cost = work.cost
+    limit, weight, floor = work.packed.max_moves, work.weight, work.floor
+    if work.first:
+        floor = max(work.floor, variance(X, work.hosts) + 1e-13)
+        if work.fewest:
+            limit, cost = moved, cost - cost[work.packed.movable].min()
+        gain = work.floor / max(1, moved) if work.floor else floor / max(1, moved) + 1e-9
+        weight = 20.0 * float(cost.mean() + 1e-9) / gain
+    _anneal(work, X, stop, rng, limit, cost, weight, floor, -1.0)
+
+
+def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: int, cost: Floats, weight: float, floor: float, goal: float) -> None:
+    """Anneal weight x max(0, variance - floor) + cost from a state, which becomes the best one found; ends early below ``goal``."""
+    P = work.packed._replace(max_moves=min(limit, work.packed.max_moves))
+    active = P.movable[P.heat[P.movable, 0] > 0]
+    if not len(active):
+        return
+    total = min(_AT_MOST, _PER_MOVE * max(8, min(limit, len(active))))
+    now = variance(X, work.hosts)
+    # What one move is worth: the hot start lets moves of a sixth of that pass, the cold end next to nothing.
+    worth = weight * max(now, 1e-9) / max(8.0, float(X.figures[0])) if not cost.any() else float(cost[active].mean())
+    best, energy = X.where.copy(), np.array([np.inf])
+    for begin in range(0, total, _CHUNK):
+        if stop.remaining_s() <= 0:
+            break
+        hot = 0.15 * worth * (1e-3 ** (begin / total))
+        cold = 0.15 * worth * (1e-3 ** (min(total, begin + _CHUNK) / total))
+        refresh(P, X)
+        if _anneal_kernel(P, X, best, energy, active, cost, weight, floor, goal, _CHUNK, hot, cold, int(rng.integers(2**31))):
+            break
+    assign_state(X, new_state(P, best))
+
+
+@_jit
+def _anneal_kernel(P, X, best, least, active, cost, weight, floor, goal, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
+    """Anneal from X for so many rounds; the best placement goes to ``best``, its energy to ``least``. True when the goal is met."""
+    np.random.seed(seed)
+    M, H, n = P.modes, len(X.count), P.variance_hosts[0]
+    moved, at, size = np.empty(len(P.start), dtype=np.int64), np.full(len(P.start), -1, dtype=np.int64), 0
+    for s in range(len(P.start)):
+        if X.where[s] != P.start[s]:
+            moved[size] = s
+            at[s] = size
+            size += 1
+    paid = 0.0
+    for i in range(size):
+        paid += cost[moved[i]]
+    energy = weight * max(0.0, X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 - floor) + paid
+    priced = cost.max() > 0.0
+    if energy < least[0]:
+        least[0] = energy
+        best[:] = X.where
+    cooling = (cold / hot) ** (1.0 / rounds)
+    heat = hot
+    for _ in range(rounds):
+        heat *= cooling
+        # s goes to p; before that ``a`` goes home (replace) or to where s was (exchange)
+        s, p, a, a_to = -1, -1, -1, -1
+        draw = np.random.random()
+        if size < P.max_moves and (size == 0 or draw < (0.2 if priced else 0.5)):
+            s = active[np.random.randint(len(active))]
+            if at[s] >= 0:
+                continue
+            p = np.random.randint(H) * M + (np.random.randint(M) if M > 1 else 0)
+        elif size == 0:
+            return False
+        else:
+            draw = np.random.random()
+            if draw < 0.3:
+                s = moved[np.random.randint(size)]
+                p = np.random.randint(H) * M + (np.random.randint(M) if M > 1 else 0)
+            elif draw < 0.35 and priced:
+                s = moved[np.random.randint(size)]
+                p = P.start[s]
+            elif draw < 0.8:
+                a = moved[np.random.randint(size)]
+                a_to = P.start[a]
+                s = active[np.random.randint(len(active))]
+                if at[s] >= 0:
+                    continue
+                p = X.where[a] if np.random.random() < 0.6 else np.random.randint(H) * M + (np.random.randint(M) if M > 1 else 0)
+            else:
+                a, s = moved[np.random.randint(size)], moved[np.random.randint(size)]
+                if a == s:
+                    continue
+                a_to, p = X.where[s], X.where[a]
+        s_from = X.where[s]
+        if s_from == p:
+            continue
+        a_from = -1
+        if a >= 0:
+            a_from = X.where[a]
+            if a_to == P.start[a]:
+                if not shift_legal(P, X, a, a_to):
+                    continue
+                shift(P, X, a, a_to)
+                if not shift_legal(P, X, s, p):
+                    shift(P, X, a, a_from)
+                    continue
+                shift(P, X, s, p)
+            else:
+                if not swap_legal(P, X, a, s):
+                    continue
+                swap(P, X, a, s)
+        else:
+            if not shift_legal(P, X, s, p):
+                continue
+            shift(P, X, s, p)
+        change = 0.0
+        if priced:
+            change = cost[s] * (float(p != P.start[s]) - float(s_from != P.start[s]))
+            if a >= 0:
+                change += cost[a] * (float(a_to != P.start[a]) - float(a_from != P.start[a]))
+        new = weight * max(0.0, X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 - floor) + paid + change
+        if new <= energy or np.random.random() < np.exp((energy - new) / heat):
+            energy = new
+            paid += change
+            for k in range(2):
+                t = s if k == 0 else a
+                if t >= 0:
+                    away = X.where[t] != P.start[t]
+                    if away and at[t] < 0:
+                        moved[size] = t
+                        at[t] = size
+                        size += 1
+                    elif not away and at[t] >= 0:
+                        size -= 1
+                        moved[at[t]] = moved[size]
+                        at[moved[size]] = at[t]
+                        at[t] = -1
+            if energy < least[0] - 1e-13:
+                least[0] = energy
+                best[:] = X.where
+                if goal >= 0.0 and X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 <= goal:
+                    return True
+        elif a >= 0 and a_to != P.start[a]:
+            swap(P, X, a, s)
+        else:
+            shift(P, X, s, s_from)
+            if a >= 0:
+                shift(P, X, a, a_from)
+    return False
+
