@@ -41,25 +41,32 @@ _READ = ("preserve", "spread", "among", "running", *_CHECKED)
 
 def read_problem(path: Path | str) -> Problem:
     """The problem of an instance (.gz and .xz read too); raises PlacewrightError for what it cannot express."""
+    content = read_bytes(path)
     try:
-        document = json.loads(read_bytes(path))
-        mapping, by_kind = document["model"]["mapping"], _by_kind(document["constraints"])
-        views = [view for view in document["model"]["views"] if "rcId" in view]
-        online, offline = mapping["onlineNodes"], {str(node) for node in mapping["offlineNodes"]}
-        must_run = tuple(str(rule["vm"]) for rule in by_kind["running"])
-        cluster = Cluster(name=f"btrplace {Path(path).name.partition('.')[0]}", taken_at="2012-01-01T00:00:00+00:00",
-                          flavors={"vm": Flavor(name="vm", vcpus=0, memory_mb=0)},
-                          hosts=(*_hosts(online, offline, views), Host(id=NOT_RUNNING, name=NOT_RUNNING, inventory={}, status="disabled")),
-                          servers=tuple(_servers(online, mapping["readyVMs"], set(must_run), views)))
-        _same_states(by_kind, online, offline)
-        grown: dict[str, dict[str, int]] = defaultdict(dict)
-        for rule in by_kind["preserve"]:
-            amounts = grown[str(rule["vm"])]
-            amounts[rule["rc"]] = max(rule["amount"], amounts.get(rule["rc"], 0))
-        groups = _groups(by_kind)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _problem(json.loads(content), f"btrplace {Path(path).name.partition('.')[0]}")
+    except PlacewrightError as error:
+        raise PlacewrightError(f"{path}: {error}") from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise PlacewrightError(f"{path}: not an instance of BtrPlace: {type(error).__name__} {error}") from None
-    return Problem(cluster, (Capacity(), Available(), Preserve(grown), Run(must_run), *groups), ((Term(Broken(grown, must_run)),), (Term(Moves()),)))
+
+
+def _problem(document: Any, name: str) -> Problem:
+    mapping, by_kind = document["model"]["mapping"], _by_kind(document["constraints"])
+    views = [view for view in document["model"]["views"] if "rcId" in view]
+    online, offline = mapping["onlineNodes"], {str(node) for node in mapping["offlineNodes"]}
+    _same_states(by_kind, online, offline)
+    must_run = tuple(str(rule["vm"]) for rule in by_kind["running"])
+    cluster = Cluster(name=name, taken_at="2012-01-01T00:00:00+00:00", flavors={"vm": Flavor(name="vm", vcpus=0, memory_mb=0)},
+                      hosts=(*_hosts(online, offline, views), Host(id=NOT_RUNNING, name=NOT_RUNNING, inventory={}, status="disabled")),
+                      servers=tuple(_servers(online, mapping["readyVMs"], set(must_run), views)))
+    if unknown := [vm for vm in must_run if vm not in cluster.server_by_id]:
+        raise PlacewrightError(f"VM {unknown[0]} is to run, and is neither running nor ready")
+    grown: dict[str, dict[str, int]] = defaultdict(dict)
+    for rule in by_kind["preserve"]:
+        amounts = grown[str(rule["vm"])]
+        amounts[rule["rc"]] = max(rule["amount"], amounts.get(rule["rc"], 0))
+    return Problem(cluster, (Capacity(), Available(), Preserve(dict(grown)), Run(must_run), *_groups(by_kind)),
+                   ((Term(Broken(dict(grown), must_run)),), (Term(Moves()),)))
 
 
 def _by_kind(rules: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -88,6 +95,8 @@ def _servers(online: dict[str, Any], ready: list[int], must_run: set[str], views
 
 
 def _same_states(by_kind: dict[str, list[dict[str, Any]]], online: dict[str, Any], offline: set[str]) -> None:
+    if asleep := [node for node, on in online.items() if on.get("sleepingVMs")]:
+        raise PlacewrightError(f"node {asleep[0]} has sleeping VMs, which are not read")
     for kind, nodes in zip(_CHECKED, (set(online), offline), strict=True):
         for rule in by_kind[kind]:
             if str(rule["node"]) not in nodes:
@@ -95,7 +104,10 @@ def _same_states(by_kind: dict[str, list[dict[str, Any]]], online: dict[str, Any
 
 
 def _groups(by_kind: dict[str, list[dict[str, Any]]]) -> list[Constraint]:
-    """Groups kept apart and groups inside a set; equal lists of sets are one object, so that they are compiled once."""
+    """Groups kept apart and groups inside a set, at every moment even where the end would be enough.
+
+    Equal lists of sets are one object, so that they are compiled once.
+    """
     known: list[tuple[list[list[int]], tuple[frozenset[str], ...]]] = []
     groups: list[Constraint] = [AntiAffinity(f"spread {n}", tuple(map(str, rule["vms"]))) for n, rule in enumerate(by_kind["spread"])]
     for n, rule in enumerate(by_kind["among"]):

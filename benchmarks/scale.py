@@ -20,7 +20,7 @@ from optimizer.solvers.stop import MaxRuntime
 from policy_sources import nova
 from strategies.registry import strategies, strategy
 
-_HOSTS = ((24, 131072, 0.35), (32, 196608, 0.40), (48, 262144, 0.25))  # cores, MiB, share
+_HOSTS = ((24, 262144, 0.35), (32, 393216, 0.40), (48, 524288, 0.25))  # cores, MiB, share
 _FLAVORS = ((1, 2048, 0.14), (2, 4096, 0.22), (2, 8192, 0.12), (4, 8192, 0.18), (4, 16384, 0.14), (8, 16384, 0.09), (8, 32768, 0.07),
             (16, 65536, 0.04))
 _ZONES = ("az1", "az2", "az3")

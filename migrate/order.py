@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from optimizer.arrays import Arrays, Index, Ints
 
@@ -113,24 +114,27 @@ class _Work:
         First choice is a server whose leaving alone lets another one in, and a third host that nobody waits for.
         """
         modes = self.arrays.modes
-        wanted = {int(self.target[s]) // modes for s in waiting}
-        able = [s for s in waiting if s not in self.stopped and s not in self.tied and int(self.where[s]) // modes in wanted]
-        for server in sorted(able, key=lambda s: not self._lets_in(s, waiting)):
-            hosts = np.flatnonzero(self.arrays.allowed(server)).tolist()
-            for host in sorted(hosts, key=lambda h: (h in wanted, int(self.packed.busy[h]))):
-                if host in (int(self.where[server]) // modes, int(self.target[server]) // modes):
-                    continue
-                for seat in np.flatnonzero(self.arrays.seats[server]).tolist():
+        heading: dict[int, list[int]] = defaultdict(list)
+        for s in waiting:
+            heading[int(self.target[s]) // modes].append(s)
+        able = [s for s in waiting if s not in self.stopped and s not in self.tied and int(self.where[s]) // modes in heading]
+        wanted = np.zeros(len(self.arrays.room), dtype=np.bool_)
+        wanted[list(heading)] = True
+        calm = np.lexsort((self.packed.busy, wanted))
+        for server in sorted(able, key=lambda s: not self._lets_in(s, heading[int(self.where[s]) // modes])):
+            own = (int(self.where[server]) // modes, int(self.target[server]) // modes)
+            open_to = self.arrays.allowed(server) & self.packed.roomy(server)
+            for host in calm[open_to[calm]].tolist():
+                for seat in np.flatnonzero(self.arrays.seats[server]).tolist() if host not in own else ():
                     if self.fits(server, host * modes + seat):
                         self.stopped.add(server)
                         self.add(server, host * modes + seat)
                         return True
         return False
 
-    def _lets_in(self, server: int, waiting: list[int]) -> bool:
-        here, modes = int(self.where[server]), self.arrays.modes
-        return any(int(self.target[s]) // modes == here // modes and self.packed.fits(s, int(self.target[s]), without=(server, here))
-                   for s in waiting if s != server)
+    def _lets_in(self, server: int, heading_here: list[int]) -> bool:
+        here = int(self.where[server])
+        return any(self.packed.fits(s, int(self.target[s]), without=(server, here)) for s in heading_here if s != server)
 
 
 class _Packed:
@@ -178,6 +182,13 @@ class _Packed:
             return False
         left = set(self.groups_of[without[0]]) if without is not None else ()
         return all(self.members_now.get((g, host), 0) - (g in left) < self._limit(g, host) for g in self.groups_of[server])
+
+    def roomy(self, server: int) -> npt.NDArray[np.bool_]:
+        """The hosts (H) with room for a server in some seat, whoever of its groups is there."""
+        rows = self.demand[server * self.modes:(server + 1) * self.modes]
+        masks = [((need <= 0) | (self.now + need <= self.room)).all(axis=1) for need in rows]
+        room: npt.NDArray[np.bool_] = np.logical_or.reduce(masks)
+        return room
 
     def blockers(self, server: int, place: int) -> set[int]:
         """Departures without any of which everything that ever arrived there would not fit together with the server."""

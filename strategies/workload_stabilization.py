@@ -10,6 +10,7 @@ from optimizer.constraints.base import Constraint
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.load import CENTICORES, Metric, host_capacity, host_load, server_load
 from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.moves import Moves
 from optimizer.objectives.spread import Spread
 from optimizer.placement import Move, Placement, ServiceChange
 from optimizer.problem import Problem, Term
@@ -105,14 +106,17 @@ class WorkloadStabilization:
 
     def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: WorkloadStabilizationParameters,
                 max_moves: int | None) -> Problem:
-        """Spread above the thresholds plus the weighed cost of moving; then the cost alone."""
+        """Spread above the thresholds plus the weighed cost of moving; with any gain wanted, the spread first and then the fewest moves.
+
+        MoveCost is below 1 for any part of the cluster, so that it decides between plans with equally many moves.
+        """
         limits = (LoadLimit("cpu", parameters.max_cpu_percent), LoadLimit("memory", parameters.max_memory_percent))
         spread = tuple(Term(Spread(_METRIC[name], parameters.thresholds[name]), parameters.weights[f"{name}_weight"])
                        for name in dict.fromkeys(parameters.metrics))
         weight = _COST_WEIGHT[parameters.aggressiveness]
         if weight:
             return Problem(cluster, (*rules, *limits), ((*spread, Term(MoveCost(), weight)),), max_moves)
-        return Problem(cluster, (*rules, *limits), (spread, (Term(MoveCost()),)), max_moves)
+        return Problem(cluster, (*rules, *limits), (spread, (Term(Moves()), Term(MoveCost()))), max_moves)
 
     def service_changes(self, cluster: Cluster, placement: Placement, parameters: WorkloadStabilizationParameters) -> tuple[ServiceChange, ...]:
         """None: services stay as they are."""

@@ -41,6 +41,7 @@ _EXACT_TO = 10**15  # larger factors cost CP-SAT more time than exactness is wor
 _MEET = 1e-9  # a value and its bound that are as near as this have met; so says optimizer.problem.better
 _SQUARE_SCALE = 10**14  # so that sums of squares stay far below _LARGEST
 _TANGENTS = 20
+_WORK = 10.0  # of a model when iterations are counted, in CP-SAT's deterministic seconds
 Expr = Any  # a CP-SAT linear expression or a whole number
 
 
@@ -176,7 +177,11 @@ def solve_cp_sat(compiled: Compiled, incumbent: Index, scope: Scope, stop: Stop,
         left = min(stop.remaining_s(), (limit_s or float("inf")) - spent)
         share = left if number == len(compiled.problem.levels) - 1 else left * 0.7
         solver = cp_model.CpSolver()
-        solver.parameters.max_time_in_seconds = max(0.05, share)
+        if math.isinf(stop.remaining_s()):  # iterations count, not time: the same amount of work, in the same order, each time
+            solver.parameters.max_deterministic_time = _WORK if limit_s is None else limit_s
+            solver.parameters.interleave_search = True
+        else:
+            solver.parameters.max_time_in_seconds = max(0.05, share)
         solver.parameters.random_seed = seed
         solver.parameters.num_workers = threads
         status = solver.solve(model.cp)

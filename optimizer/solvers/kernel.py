@@ -8,30 +8,27 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from optimizer.arrays import Index, Ints
+from optimizer.solvers.jit import inlined, kernel
 from optimizer.solvers.packed import Packed
 
-# Without its runtime numba counts no references, which costs ten times what the kernels compute; they allocate nothing.
-_jit = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-_inline = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
 TOGETHER, AT_MOST = 0, 1
 
 
 class State(NamedTuple):
     """A placement and what follows from it, kept up to date move by move.
 
-    ``where`` (S) places; ``free`` (H x D) room less what servers use and what those that left keep; ``excess`` (H x T) of the pieces; ``count``
-    (H) servers; ``apart`` (G x H) members; ``scatter`` and ``distinct``: members by domain, domains with a member; ``present``: members by
-    domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each group that are not on their start host; ``moved_of``: groups by that number;
-    ``figures``: servers not in their start place, the greatest number of ``moved``.
+    ``where`` (S) places; ``free`` (H x D) room less what servers use and what those that left keep; ``excess`` (H x T) of the pieces;
+    ``count`` (H) servers; ``apart`` (G x H) members; ``scatter`` and ``distinct``: members by domain, domains with a member; ``present``: members
+    by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each group that are not on their
+    start host; ``moved_of``: groups by that number; ``figures``: servers not in their start place, the greatest number of ``moved``.
     """
 
     where: Index
     free: Ints
     excess: npt.NDArray[np.float64]
-    count: Index
+    count: Index  # type: ignore[assignment]
     apart: npt.NDArray[np.int16]
     scatter: Index
     distinct: Index
@@ -62,17 +59,17 @@ def new_state(P: Packed, where: Index) -> State:
 
 def copy_state(X: State) -> State:
     """A state of its own with the same content."""
-    return State(*(part.copy() for part in X))
+    return State._make(part.copy() for part in X)
 
 
 def assign_state(target: State, source: State) -> None:
     """Overwrite one state with another of the same problem."""
     for mine, theirs in zip(target, source, strict=True):
-        mine[...] = theirs
+        np.copyto(mine, theirs)  # type: ignore[arg-type]
 
 
-@_jit
-def _fill(P, X):  # type: ignore[no-untyped-def]
+@kernel
+def _fill(P, X):
     for s in range(len(X.where)):
         p, M = X.where[s], P.modes
         h = p // M
@@ -88,8 +85,8 @@ def _fill(P, X):  # type: ignore[no-untyped-def]
     refresh(P, X)
 
 
-@_jit
-def refresh(P, X):  # type: ignore[no-untyped-def]
+@kernel
+def refresh(P, X):
     """Compute the sums of fractions anew: adding and subtracting wears them."""
     M = P.modes
     for h in range(len(X.count)):  # element by element: slices would need memory
@@ -111,8 +108,8 @@ def refresh(P, X):  # type: ignore[no-untyped-def]
             X.sums[v, 1] += X.level[h, v] * X.level[h, v]
 
 
-@_jit
-def _keep(P, X, s, sign):  # type: ignore[no-untyped-def]
+@kernel
+def _keep(P, X, s, sign):
     """What a server keeps on the host it started on, added or taken back."""
     if P.any_kept:
         row = s * P.modes + P.start[s] % P.modes
@@ -122,8 +119,8 @@ def _keep(P, X, s, sign):  # type: ignore[no-untyped-def]
                 X.free[h, d] -= sign * P.demand[row, d]
 
 
-@_jit
-def count_groups(P, X, s, h, sign):  # type: ignore[no-untyped-def]
+@kernel
+def count_groups(P, X, s, h, sign):
     """Count a server in (1) or out (-1) of its groups on a host."""
     for i in range(P.apart_from[s], P.apart_from[s + 1]):
         X.apart[P.apart[i], h] += sign
@@ -140,8 +137,8 @@ def count_groups(P, X, s, h, sign):  # type: ignore[no-untyped-def]
         X.present[P.present_base[g] + P.domains[P.present_division[g], h]] += sign
 
 
-@_jit
-def _group_moves(P, X, g, change):  # type: ignore[no-untyped-def]
+@kernel
+def _group_moves(P, X, g, change):
     n = X.moved[g]
     X.moved_of[n] -= 1
     X.moved_of[n + change] += 1
@@ -155,8 +152,8 @@ def _group_moves(P, X, g, change):  # type: ignore[no-untyped-def]
 # ---- what a change costs
 
 
-@_inline
-def host_change(P, X, h, out, into):  # type: ignore[no-untyped-def]
+@inlined
+def host_change(P, X, h, out, into):
     """Change of the pieces and fragments of a host when row ``out`` leaves and row ``into`` arrives (-1: none)."""
     total = 0.0
     for k in range(P.pull.shape[1]):
@@ -180,8 +177,8 @@ def host_change(P, X, h, out, into):  # type: ignore[no-untyped-def]
     return total
 
 
-@_inline
-def sitting(P, s, p):  # type: ignore[no-untyped-def]
+@inlined
+def sitting(P, s, p):
     """What it costs that a server is in a place, whoever else is there."""
     start, h = P.start[s], p // P.modes
     cost = P.spot_cost[P.spot_class[s], h]
@@ -195,8 +192,8 @@ def sitting(P, s, p):  # type: ignore[no-untyped-def]
     return cost
 
 
-@_inline
-def _variance_change(P, X, h0, h1, s, t):  # type: ignore[no-untyped-def]
+@inlined
+def _variance_change(P, X, h0, h1, s, t):
     """Change of the spread terms when server s goes from host h0 to h1 and t (-1: none) the opposite way."""
     total = 0.0
     for v in range(len(P.variance_weight)):
@@ -214,8 +211,8 @@ def _variance_change(P, X, h0, h1, s, t):  # type: ignore[no-untyped-def]
     return total
 
 
-@_jit
-def _group_change(P, X, s, h, t, k):  # type: ignore[no-untyped-def]
+@kernel
+def _group_change(P, X, s, h, t, k):
     """Change of the greatest number of moved servers of a group when s goes to host h and t (-1: none) to host k."""
     M = P.modes
     g1, d1, g2, d2 = P.group[s], 0, -1, 0
@@ -245,8 +242,8 @@ def _group_change(P, X, s, h, t, k):  # type: ignore[no-untyped-def]
     return P.group_weight * (max(new, 0) - top)
 
 
-@_inline
-def shift_cost(P, X, s, p):  # type: ignore[no-untyped-def]
+@inlined
+def shift_cost(P, X, s, p):
     """Change of the objective when a server goes to a place."""
     M, o = P.modes, X.where[s]
     h0, h1 = o // M, p // M
@@ -266,8 +263,8 @@ def shift_cost(P, X, s, p):  # type: ignore[no-untyped-def]
     return cost
 
 
-@_inline
-def swap_cost(P, X, s, t):  # type: ignore[no-untyped-def]
+@inlined
+def swap_cost(P, X, s, t):
     """Change of the objective when two servers on different hosts exchange places."""
     M, o, p = P.modes, X.where[s], X.where[t]
     h0, h1 = o // M, p // M
@@ -284,14 +281,14 @@ def swap_cost(P, X, s, t):  # type: ignore[no-untyped-def]
 # ---- whether a change is legal
 
 
-@_inline
-def _admits(P, s, p):  # type: ignore[no-untyped-def]
+@inlined
+def _admits(P, s, p):
     """Whether a place takes a server, whoever else is there; its start always does."""
     return p == P.start[s] or (P.eligible[P.server_class[s], p // P.modes] != 0 and P.seats[s, p % P.modes] != 0)
 
 
-@_inline
-def _room_for(P, X, s, p, t):  # type: ignore[no-untyped-def]
+@inlined
+def _room_for(P, X, s, p, t):
     """Whether everything a server needs fits in a place once server t (-1: none) has left that host."""
     M, o = P.modes, X.where[s]
     h, row, home = p // M, s * M + p % M, p == P.start[s]
@@ -319,8 +316,8 @@ def _room_for(P, X, s, p, t):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
-def _in(P, groups_from, groups, t, g):  # type: ignore[no-untyped-def]
+@kernel
+def _in(P, groups_from, groups, t, g):
     if t >= 0:
         for i in range(groups_from[t], groups_from[t + 1]):
             if groups[i] == g:
@@ -328,8 +325,8 @@ def _in(P, groups_from, groups, t, g):  # type: ignore[no-untyped-def]
     return False
 
 
-@_jit
-def _groups_admit(P, X, s, h0, h1, t):  # type: ignore[no-untyped-def]
+@kernel
+def _groups_admit(P, X, s, h0, h1, t):
     """Whether a server's groups let it go from one host to another while server t (-1: none) goes the opposite way."""
     for i in range(P.apart_from[s], P.apart_from[s + 1]):
         g = P.apart[i]
@@ -340,13 +337,14 @@ def _groups_admit(P, X, s, h0, h1, t):  # type: ignore[no-untyped-def]
         w, base = P.scatter_division[g], P.scatter_base[g]
         a, b = P.domains[w, h0], P.domains[w, h1]
         if a != b and not _in(P, P.scatter_from, P.scatter, t, g):
-            if X.distinct[g] - int(X.scatter[base + a] == 1) + int(X.scatter[base + b] == 0) < P.scatter_least[g]:
+            domains = X.distinct[g] - int(X.scatter[base + a] == 1) + int(X.scatter[base + b] == 0)
+            if domains < P.scatter_least[g]:
                 return False
     return True
 
 
-@_jit
-def _near_admits(P, X, s, h0, h1):  # type: ignore[no-untyped-def]
+@kernel
+def _near_admits(P, X, s, h0, h1):
     """Whether whoever s needs is near h1, and whoever needs s near h0 has another."""
     for i in range(P.present_from[s], P.present_from[s + 1]):
         g = P.present[i]
@@ -367,8 +365,8 @@ def _near_admits(P, X, s, h0, h1):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
-def _present_shift(P, X, s, h0, h1):  # type: ignore[no-untyped-def]
+@kernel
+def _present_shift(P, X, s, h0, h1):
     for i in range(P.present_from[s], P.present_from[s + 1]):
         g = P.present[i]
         w, base = P.present_division[g], P.present_base[g]
@@ -376,8 +374,8 @@ def _present_shift(P, X, s, h0, h1):  # type: ignore[no-untyped-def]
         X.present[base + P.domains[w, h1]] += 1
 
 
-@_jit
-def _ties_admit(P, X, s, h1):  # type: ignore[no-untyped-def]
+@kernel
+def _ties_admit(P, X, s, h1):
     """Whether groups that draw together, or must not get worse, let a server go to a host."""
     M = P.modes
     h0, home = X.where[s] // M, P.start[s] // M
@@ -419,8 +417,8 @@ def _ties_admit(P, X, s, h1):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
-def shift_legal(P, X, s, p):  # type: ignore[no-untyped-def]
+@kernel
+def shift_legal(P, X, s, p):
     """Whether a server may go to a place now."""
     o, M = X.where[s], P.modes
     if o == p or not _admits(P, s, p) or not _room_for(P, X, s, p, -1):
@@ -431,8 +429,8 @@ def shift_legal(P, X, s, p):  # type: ignore[no-untyped-def]
     return h0 == h1 or (_groups_admit(P, X, s, h0, h1, -1) and _near_admits(P, X, s, h0, h1) and _ties_admit(P, X, s, h1))
 
 
-@_jit
-def swap_legal(P, X, s, t):  # type: ignore[no-untyped-def]
+@kernel
+def swap_legal(P, X, s, t):
     """Whether two servers may exchange places now; servers whose groups are tied may not, shifts serve them."""
     o, p, M = X.where[s], X.where[t], P.modes
     h0, h1 = o // M, p // M
@@ -456,8 +454,8 @@ def swap_legal(P, X, s, t):  # type: ignore[no-untyped-def]
 # ---- carrying it out
 
 
-@_jit
-def shift(P, X, s, p):  # type: ignore[no-untyped-def]
+@kernel
+def shift(P, X, s, p):
     """Put a server in a place; legality is the caller's care."""
     o, M = X.where[s], P.modes
     h0, h1 = o // M, p // M
@@ -497,16 +495,16 @@ def shift(P, X, s, p):  # type: ignore[no-untyped-def]
                 _group_moves(P, X, g, -1)
 
 
-@_jit
-def swap(P, X, s, t):  # type: ignore[no-untyped-def]
+@kernel
+def swap(P, X, s, t):
     """Exchange the places of two servers; legality is the caller's care."""
     o, p = X.where[s], X.where[t]
     shift(P, X, s, p)
     shift(P, X, t, o)
 
 
-@_jit
-def cost_of(P, X):  # type: ignore[no-untyped-def]
+@kernel
+def cost_of(P, X):
     """The whole objective."""
     total = P.group_weight * X.figures[1]
     for s in range(len(X.where)):
@@ -525,8 +523,8 @@ def cost_of(P, X):  # type: ignore[no-untyped-def]
     return total
 
 
-@_jit
-def tables(P, X, rows, legal, cost):  # type: ignore[no-untyped-def]
+@kernel
+def tables(P, X, rows, legal, cost):
     """Fill ``legal`` and ``cost`` (R x places) for the servers ``rows``: whether each may go to each place, and what it costs."""
     for r in range(len(rows)):
         for p in range(legal.shape[1]):

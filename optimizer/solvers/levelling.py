@@ -27,8 +27,9 @@ from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
 _jit = njit(cache=True, nogil=True, error_model="numpy")
-_PER_MOVE = 60_000  # annealing iterations for each move that is allowed
-_AT_MOST = 3_000_000
+_MANY = 100  # moves beyond which a budget is tried once only
+_PER_MOVE = 20_000  # annealing iterations for each move that is allowed
+_AT_MOST = 1_000_000
 _CHUNK = 200_000  # iterations between two looks at the clock
 _WORTH = 1e-12  # smaller changes are rounding
 _NEXT_LEVEL = 1e-4
@@ -181,30 +182,34 @@ def _best_shift(P, X, cost, floor):  # type: ignore[no-untyped-def]
 
 
 def _budgets(work: Task, X: State, stop: Stop, rng: np.random.Generator, goal: float, found: Callable[[Index], None]) -> None:
-    """Ever fewer moves as long as the goal can be met; larger steps while they succeed."""
+    """Ever fewer moves as long as the goal can be met. What a failure lacks, in moves like the least useful one, tells what to try next."""
     none = np.zeros_like(work.cost)
-    step, failures = max(1, int(X.figures[0]) // 25), 0
-    while stop.remaining_s() > 0 and X.figures[0] > 0:
-        limit = int(X.figures[0]) - step
+    hopeless, again, tries = 0, 0, 2 if X.figures[0] <= _MANY else 1
+    limit = int(X.figures[0]) - max(1, int(X.figures[0]) // 40)
+    while stop.remaining_s() > 0 and X.figures[0] > 0 and again < tries:
         trial = copy_state(X)
-        _take_back(work.packed, trial, limit)
+        worth = _take_back(work.packed, trial, limit)
         _anneal(work, trial, stop, rng, limit, none, 1.0, 0.0, goal)
-        if trial.figures[0] <= limit and variance(trial, work.hosts) <= work.floor:
+        lacking = variance(trial, work.hosts) - work.floor
+        if trial.figures[0] <= limit and lacking <= 0:
             assign_state(X, trial)
             found(X.where.copy())
-            failures = 0
-        elif step > 1:
-            step //= 2
+            again = 0
         else:
-            failures += 1
-            if failures > 1:
-                return
+            hopeless = max(hopeless, limit + max(0, int(lacking * work.hosts / max(worth, 1e-12))))
+            again += limit == X.figures[0] - 1
+        limit = max(min(int(X.figures[0]) - 1, hopeless + 1), 0)
+        if limit <= hopeless:
+            again += 1
 
 
 @_jit
 def _take_back(P, X, limit):  # type: ignore[no-untyped-def]
-    """Send servers home that do least good where they are, until at most ``limit`` have moved or none can go home."""
-    n = P.variance_hosts[0]
+    """Send servers home that do least good where they are, until at most ``limit`` have moved or none can go home.
+
+    Returns what the last one took off n x variance.
+    """
+    n, worth = P.variance_hosts[0], 0.0
     while X.figures[0] > limit:
         best, server = 1e300, -1
         for i in range(len(P.movable)):
@@ -217,8 +222,10 @@ def _take_back(P, X, limit):  # type: ignore[no-untyped-def]
                 if value < best:
                     best, server = value, s
         if server < 0:
-            return
+            return worth
+        worth = best - (X.sums[0, 1] - X.sums[0, 0] ** 2 / n)
         shift(P, X, server, P.start[server])
+    return worth
 
 
 def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator) -> None:
@@ -232,13 +239,17 @@ def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator) -> None:
             limit, cost = moved, cost - cost[work.packed.movable].min()
         gain = work.floor / max(1, moved) if work.floor else floor / max(1, moved) + 1e-9
         weight = 20.0 * float(cost.mean() + 1e-9) / gain
-    _anneal(work, X, stop, rng, limit, cost, weight, floor, -1.0)
+    _anneal(work, X, stop, rng, limit, cost, weight, floor, -1.0, strict=work.first)
 
 
-def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: int, cost: Floats, weight: float, floor: float, goal: float) -> None:
-    """Anneal weight x max(0, variance - floor) + cost from a state, which becomes the best one found; ends early below ``goal``."""
+def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: int, cost: Floats, weight: float, floor: float, goal: float,
+            strict: bool = False) -> None:
+    """Anneal weight x max(0, variance - floor) + cost from a state, which becomes the best one found; ends early below ``goal``.
+
+    ``strict``: only states whose variance is at most the floor count.
+    """
     P = work.packed._replace(max_moves=min(limit, work.packed.max_moves))
-    active = P.movable[P.heat[P.movable, 0] > 0]
+    active, cold_hosts = _promising(work, X)
     if not len(active):
         return
     total = min(_AT_MOST, _PER_MOVE * max(8, min(limit, len(active))))
@@ -252,13 +263,50 @@ def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: i
         hot = 0.15 * worth * (1e-3 ** (begin / total))
         cold = 0.15 * worth * (1e-3 ** (min(total, begin + _CHUNK) / total))
         refresh(P, X)
-        if _anneal_kernel(P, X, best, energy, active, cost, weight, floor, goal, _CHUNK, hot, cold, int(rng.integers(2**31))):
+        if _anneal_kernel(P, X, best, energy, active, cold_hosts, cost, weight, floor, goal, strict, _CHUNK, hot, cold, int(rng.integers(2**31))):
             break
     assign_state(X, new_state(P, best))
 
 
+def _promising(work: Task, X: State) -> tuple[Index, Index]:
+    """(the servers that may be worth moving, the hosts that may be worth filling), each by far the most likely first choice.
+
+    A server is, when leaving its host in the present cluster for the coldest one would take off a third of what the least useful move
+    now made does.
+    """
+    P = work.packed
+    home = P.start // np.int32(P.modes)
+    share, heat = P.share[:, 0], P.heat[:, 0]
+    level = np.bincount(home, weights=heat, minlength=len(share)) * share
+    mean = level.sum() / work.hosts
+    counted = share > 0
+    own = heat * share[home]
+    leave = own * (2 * (level[home] - mean) - own)
+    coldest = mean - float(level[counted].min())
+    # Of all sizes the one that fills the gap gains most.
+    arrive = np.minimum(heat * share.max(), coldest)
+    gain = leave + arrive * (2 * coldest - arrive)
+    moved = np.flatnonzero(X.where != P.start)
+    movable = P.movable[heat[P.movable] > 0]
+    if not len(moved):
+        return movable, np.flatnonzero(counted).astype(np.int32)
+    return movable[gain[movable] >= gain[moved].min() / 3], np.flatnonzero(counted & (level < mean)).astype(np.int32)
+
+
 @_jit
-def _anneal_kernel(P, X, best, least, active, cost, weight, floor, goal, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
+def _somewhere(H, M, cold_hosts):  # type: ignore[no-untyped-def]
+    """A random place, nine times of ten on a cold host."""
+    h = cold_hosts[np.random.randint(len(cold_hosts))] if len(cold_hosts) > 0 and np.random.random() < 0.9 else np.random.randint(H)
+    return h * M + (np.random.randint(M) if M > 1 else 0)
+
+
+@_jit
+def _someone(P, active):  # type: ignore[no-untyped-def]
+    return active[np.random.randint(len(active))] if np.random.random() < 0.9 else P.movable[np.random.randint(len(P.movable))]
+
+
+@_jit
+def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, goal, strict, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
     """Anneal from X for so many rounds; the best placement goes to ``best``, its energy to ``least``. True when the goal is met."""
     np.random.seed(seed)
     M, H, n = P.modes, len(X.count), P.variance_hosts[0]
@@ -273,7 +321,7 @@ def _anneal_kernel(P, X, best, least, active, cost, weight, floor, goal, rounds,
         paid += cost[moved[i]]
     energy = weight * max(0.0, X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 - floor) + paid
     priced = cost.max() > 0.0
-    if energy < least[0]:
+    if energy < least[0] and (not strict or energy <= paid + 1e-12):
         least[0] = energy
         best[:] = X.where
     cooling = (cold / hot) ** (1.0 / rounds)
@@ -284,27 +332,27 @@ def _anneal_kernel(P, X, best, least, active, cost, weight, floor, goal, rounds,
         s, p, a, a_to = -1, -1, -1, -1
         draw = np.random.random()
         if size < P.max_moves and (size == 0 or draw < (0.2 if priced else 0.5)):
-            s = active[np.random.randint(len(active))]
+            s = _someone(P, active)
             if at[s] >= 0:
                 continue
-            p = np.random.randint(H) * M + (np.random.randint(M) if M > 1 else 0)
+            p = _somewhere(H, M, cold_hosts)
         elif size == 0:
             return False
         else:
             draw = np.random.random()
             if draw < 0.3:
                 s = moved[np.random.randint(size)]
-                p = np.random.randint(H) * M + (np.random.randint(M) if M > 1 else 0)
+                p = _somewhere(H, M, cold_hosts)
             elif draw < 0.35 and priced:
                 s = moved[np.random.randint(size)]
                 p = P.start[s]
             elif draw < 0.8:
                 a = moved[np.random.randint(size)]
                 a_to = P.start[a]
-                s = active[np.random.randint(len(active))]
+                s = _someone(P, active)
                 if at[s] >= 0:
                     continue
-                p = X.where[a] if np.random.random() < 0.6 else np.random.randint(H) * M + (np.random.randint(M) if M > 1 else 0)
+                p = X.where[a] if np.random.random() < 0.6 else _somewhere(H, M, cold_hosts)
             else:
                 a, s = moved[np.random.randint(size)], moved[np.random.randint(size)]
                 if a == s:
@@ -334,9 +382,9 @@ def _anneal_kernel(P, X, best, least, active, cost, weight, floor, goal, rounds,
             shift(P, X, s, p)
         change = 0.0
         if priced:
-            change = cost[s] * (float(p != P.start[s]) - float(s_from != P.start[s]))
+            change = cost[s] * (int(p != P.start[s]) - int(s_from != P.start[s]))
             if a >= 0:
-                change += cost[a] * (float(a_to != P.start[a]) - float(a_from != P.start[a]))
+                change += cost[a] * (int(a_to != P.start[a]) - int(a_from != P.start[a]))
         new = weight * max(0.0, X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 - floor) + paid + change
         if new <= energy or np.random.random() < np.exp((energy - new) / heat):
             energy = new
@@ -354,7 +402,7 @@ def _anneal_kernel(P, X, best, least, active, cost, weight, floor, goal, rounds,
                         moved[at[t]] = moved[size]
                         at[moved[size]] = at[t]
                         at[t] = -1
-            if energy < least[0] - 1e-13:
+            if energy < least[0] - 1e-13 and (not strict or energy <= paid + 1e-12):
                 least[0] = energy
                 best[:] = X.where
                 if goal >= 0.0 and X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 <= goal:

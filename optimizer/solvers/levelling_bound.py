@@ -20,7 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from optimizer.arrays import Index, Ints, Mask
-from optimizer.solvers.levelling import Task
+from optimizer.solvers.levelling import Task, move_costs, task
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
@@ -30,6 +30,7 @@ _CELLS = 200_000_000  # cells of one round of dynamic programming: beyond, a bou
 _ROUNDS = 600
 _LOOK = 25  # rounds between two looks for servers that cannot move
 _PATIENCE = 12  # rounds without a better bound until the steps become smaller
+_EQUAL = 1e-9  # variances above the floor by less than this are taken to meet it
 _MISSED = 1e-7  # a bound that is above a target by less than this is taken to meet it
 
 
@@ -80,13 +81,43 @@ class _Case:
     target: float
 
 
+def level_bounds(compiled: Compiled, where: Index, stop: Stop) -> tuple[float | None, ...]:
+    """A bound for each level of a problem that optimizer.solvers.levelling takes, ``where`` being a good placement.
+
+    That of the second level holds where the first is met in full; of levels after it nothing is known.
+    """
+    levels = compiled.problem.levels
+    work = task(compiled)
+    unknown: tuple[float | None, ...] = (None,) * (len(levels) - 1)
+    if work is None:
+        return (0.0, *unknown)
+    if not work.first:
+        return (least_objective(compiled, work, where, move_costs(compiled, levels[0]), stop), *unknown)
+    if _variance(compiled, work, where) > work.floor + _EQUAL:
+        return (least_objective(compiled, work, where, np.zeros(len(where)), stop), *unknown)
+    if len(levels) == 1:
+        return (0.0,)
+    return (0.0, _least_moving(compiled, work, where, move_costs(compiled, levels[1]), stop), *unknown[1:])
+
+
+def _least_moving(compiled: Compiled, work: Task, where: Index, cost: Floats, stop: Stop) -> float:
+    """A bound on the cost of moving where the spread is below the threshold; by the number of moves where that comes first."""
+    movable = np.sort(cost[_able(compiled)])
+    moved = int((where != compiled.arrays.start).sum())
+    if not moved or not len(movable) or float((movable - movable[0]).sum()) >= movable[0]:
+        return least_cost(compiled, work, where, cost, float(cost[where != compiled.arrays.start].sum()), stop)
+    fewer = least_cost(compiled, work, where, np.ones_like(cost), moved - 1.0, stop)
+    fewest = moved if fewer >= moved - 1 else math.ceil(fewer - _MISSED)
+    return float(movable[:fewest].sum())
+
+
 def least_cost(compiled: Compiled, work: Task, where: Index, cost: Floats, target: float, stop: Stop) -> float:
     """A bound on the ``cost`` (S) of the servers that move in any placement whose variance is at most the floor.
 
     ``where`` is such a placement. The bound is never above ``target`` by more than rounding, and worked on until it gets there.
     """
     best = float(cost[where != compiled.arrays.start].sum())
-    return _bound(compiled, work, where, cost, work.floor, math.inf, best, target, stop)
+    return _bound(compiled, work, where, cost, work.floor + _EQUAL, math.inf, best, target, stop)
 
 
 def least_objective(compiled: Compiled, work: Task, where: Index, cost: Floats, stop: Stop) -> float:
@@ -114,7 +145,7 @@ def _bound(compiled: Compiled, work: Task, where: Index, cost: Floats, floor: fl
         return 0.0
     case = _Case(compiled, shape, compiled.arrays.home, compiled.arrays.eligible, work.hosts, floor, weight / scale, best / scale, target / scale)
     prices, middle = _first_prices(case, where // np.int32(compiled.arrays.modes))
-    return max(0.0, min(target, scale * _over_intervals(case, prices, middle, stop)))
+    return max(0.0, min(target, scale * (_over_intervals(case, prices, middle, stop) - _MISSED)))
 
 
 def _able(compiled: Compiled) -> Mask:
@@ -235,9 +266,12 @@ def _over_intervals(case: _Case, prices: _Prices, middle: float, stop: Stop) -> 
 
 
 def _in_interval(case: _Case, prices: _Prices, low: float, high: float, stop: Stop, floor: float = math.inf) -> tuple[float, _Prices]:
-    """(the bound where the sum of utilisations lies between two ends, its prices); ends early once above the target or ``floor``."""
-    shape, able = case.shape, None
-    enough = min(case.target, floor) + _MISSED
+    """(the bound where the sum of utilisations lies between two ends, its prices); ends early once above the target or ``floor``.
+
+    A finite ``floor`` says that the prices are those of the interval next to this one, so that they are nearly right.
+    """
+    shape = case.shape
+    enough = min(case.target, floor) + 2 * _MISSED
     best, known, now, step, idle = -math.inf, prices, prices, 1.0, 0
     size = (0.3 * prices.alpha) ** 2
     for number in range(_ROUNDS):
@@ -248,8 +282,8 @@ def _in_interval(case: _Case, prices: _Prices, low: float, high: float, stop: St
             idle += 1
         if best > enough or stop.remaining_s() <= 0:
             break
-        if number % _LOOK == _LOOK - 1 and best > 0:
-            able = _still_able(case, shape, known, low, high, able)
+        if best > 0 and (number % _LOOK == _LOOK - 1 or (number == 1 and floor < math.inf)):
+            able = _still_able(case, shape, known, low, high)
             shape = _listed(shape, case.compiled, able)
             if not able.any():
                 return _unmoved(case, shape), known
@@ -287,7 +321,7 @@ def _value(case: _Case, shape: Shape, prices: _Prices, low: float, high: float) 
     return value, slopes, parts
 
 
-def _still_able(case: _Case, shape: Shape, prices: _Prices, low: float, high: float, able: Mask | None) -> Mask:
+def _still_able(case: _Case, shape: Shape, prices: _Prices, low: float, high: float) -> Mask:
     """The servers (S) that may move in a solution whose cost does not exceed the target."""
     value, _, _ = _value(case, shape, prices, low, high)
     each = _hosts(shape, prices.alpha, prices.beta, prices.mu)[3]

@@ -141,7 +141,8 @@ class _Terms:
 
     def capacity(self, name: str) -> Ints:
         """The capacity of each host (H) of a resource class."""
-        return np.array([host.inventory[name].capacity if name in host.inventory else 0 for host in self.compiled.problem.cluster.hosts], dtype=np.int64)
+        hosts = self.compiled.problem.cluster.hosts
+        return np.array([host.inventory[name].capacity if name in host.inventory else 0 for host in hosts], dtype=np.int64)
 
 
 def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
@@ -175,7 +176,8 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
     pull, rest = _pieces(terms)
     return Packed(
         modes=arrays.modes, start=arrays.start, demand=np.ascontiguousarray(np.stack(terms.demand, axis=1)), seats=arrays.seats.astype(np.uint8),
-        room=np.ascontiguousarray(np.stack(terms.room, axis=1)), kept=np.pad(arrays.kept, (0, len(terms.quantities) - len(arrays.kept))).astype(np.uint8),
+        room=np.ascontiguousarray(np.stack(terms.room, axis=1)),
+        kept=np.pad(arrays.kept, (0, len(terms.quantities) - len(arrays.kept))).astype(np.uint8),
         any_kept=bool(arrays.kept.any()), eligible=eligible, server_class=server_class,
         movable=np.flatnonzero(arrays.movable).astype(np.int32),
         max_moves=servers + 1 if compiled.problem.max_moves is None else compiled.problem.max_moves,
@@ -208,9 +210,12 @@ def pinned(compiled: Compiled, parts: Mapping[int, int] | None = None) -> tuple[
     masks: dict[tuple[int, int], npt.NDArray[np.bool_]] = {}
     for g, group in enumerate(arrays.inside):
         part = part_of(group, arrays.home) if parts is None or g not in parts else parts[g]
+        if len(group.members) == 1:
+            part = len(group.parts)  # one alone may go to any of them
         key = (id(group.parts), part)
         if key not in masks:
-            masks[key] = np.zeros(len(arrays.room), dtype=np.bool_) if part < 0 else group.parts[part]
+            chosen = group.parts if part == len(group.parts) else group.parts[part:part + 1] if part >= 0 else ()
+            masks[key] = np.logical_or.reduce([np.zeros(len(arrays.room), dtype=np.bool_), *chosen])
         for member in group.members.tolist():
             pins.setdefault(member, []).append(key)
     if not pins:
@@ -231,8 +236,8 @@ def part_of(group: Inside, hosts: Index) -> int:
     """The part that holds all members that are in some part, with servers on ``hosts`` (S); -1 where there is none, or nobody is in any."""
     member_in = np.array([part[hosts[group.members]] for part in group.parts])
     counted = member_in.any(axis=0)
-    whole = np.flatnonzero(member_in[:, counted].all(axis=1)) if counted.any() else []
-    return int(whole[0]) if len(whole) else -1
+    whole = member_in[:, counted].all(axis=1) if counted.any() else np.zeros(1, dtype=np.bool_)
+    return int(whole.argmax()) if whole.any() else -1
 
 
 def _ints(values: Iterable[int]) -> Index:

@@ -44,7 +44,7 @@ class Prices(NamedTuple):
 
 
 @_jit
-def best_patterns(shape, prices, kinds, counts, chosen, value):  # type: ignore[no-untyped-def]
+def best_patterns(shape, prices, kinds, counts, chosen, value):
     """Fill ``counts`` (G x K x T), ``chosen`` combination (G) and ``value`` (G) for the kinds of hosts in ``kinds``."""
     pools, types = shape.size.shape
     spans, longest = shape.combination.shape[1], shape.cap.max() + 1
@@ -89,7 +89,7 @@ def best_patterns(shape, prices, kinds, counts, chosen, value):  # type: ignore[
 
 
 @_jit
-def _knapsack(shape, prices, g, k, reached, choice):  # type: ignore[no-untyped-def]
+def _knapsack(shape, prices, g, k, reached, choice):
     """``reached[T, u]``: the most that servers which use u in all are worth; ``choice[t, u]``: how many of kind t are among the first t + 1."""
     cap = shape.cap[g, k]
     for u in range(cap + 1):

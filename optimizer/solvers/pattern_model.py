@@ -54,9 +54,9 @@ class Aggregate:
     """A problem in terms of kinds: hosts of each kind, ``shape`` for what surely is legal, ``relaxed`` for what bounds have to allow.
 
     ``complete`` is whether every combination is there. ``span_size`` (U x K) is what spanning servers take, in units. ``idle``: some movable
-    servers take nothing of the pools and are left where they are. ``tight`` are the quantities that may bind besides the pools:
-    ``tight_demand`` (K x T x Q) and ``tight_span_demand`` (U x Q), ``tight_room`` (G x Q) left for movable servers. ``grouped`` (S): 1 for
-    servers that rules on groups speak of. ``levels`` are those that have a cost here, from the first on, with rows of G instead of H.
+    servers take nothing of the pools and are left where they are. Of the quantities that may bind besides the pools: ``tight_demand``
+    (K x T x Q) and ``tight_span_demand`` (U x Q), ``tight_room`` (G x Q) left for movable servers. ``grouped`` (S): 1 for servers that
+    rules on groups speak of. ``levels`` are those that have a cost here, from the first on, with rows of G instead of H.
     """
 
     kinds: tuple[Kind, ...]
@@ -67,7 +67,6 @@ class Aggregate:
     relaxed: Shape
     span_size: Ints
     complete: bool
-    tight: Index
     tight_demand: Ints
     tight_span_demand: Ints
     tight_room: Ints
@@ -94,8 +93,7 @@ def aggregate(compiled: Compiled) -> Aggregate | None:
     arrays, pools = compiled.arrays, pools_of(compiled)
     if not pools or arrays.eligible[:, ~compiled.available].any():
         return None
-    movable = arrays.movable
-    found = list(_kinds(compiled, pools, movable))
+    found = list(_kinds(compiled, pools))
     if not found or any(kind is None for kind in found):
         return None
     kinds = [kind for kind in found if kind is not None]
@@ -106,13 +104,13 @@ def aggregate(compiled: Compiled) -> Aggregate | None:
     return _Aggregation(compiled, pools, kinds, len(singles)).build()
 
 
-def _kinds(compiled: Compiled, pools: list[int], movable: Any) -> Iterator[Kind | None]:
+def _kinds(compiled: Compiled, pools: list[int]) -> Iterator[Kind | None]:
     """The kinds of movable servers; None for one whose seats do not each lie on one pool of its own, or on several without a choice."""
     arrays = compiled.arrays
     modes = arrays.modes
     costs = _costs_by_server(compiled)
     members: dict[tuple[Any, ...], list[int]] = {}
-    for s in np.flatnonzero(movable).tolist():
+    for s in np.flatnonzero(arrays.movable).tolist():
         key = (int(arrays.server_class[s]), arrays.seats[s].tobytes(), arrays.demand[s * modes:s * modes + modes].tobytes(), costs[s].tobytes())
         members.setdefault(key, []).append(s)
     for servers in members.values():
@@ -128,138 +126,140 @@ def _kinds(compiled: Compiled, pools: list[int], movable: Any) -> Iterator[Kind 
             yield None
 
 
-@dataclass
 class _Aggregation:
-    """The work of aggregating: ``kinds`` with those on one pool first."""
+    """The work of aggregating, by host (H): ``kinds`` with those on one pool first; amounts in the units of the resource."""
 
-    compiled: Compiled
-    pools: list[int]
-    kinds: list[Kind]
-    singles: int
+    def __init__(self, compiled: Compiled, pools: list[int], kinds: list[Kind], singles: int) -> None:
+        self.compiled, self.pools, self.kinds, self.singles = compiled, pools, kinds, singles
+        arrays, count = compiled.arrays, len(pools)
+        self.size = np.zeros((count, singles), dtype=np.int64)
+        for t, kind in enumerate(kinds[:singles]):
+            for k, seat in enumerate(kind.seats):
+                self.size[k, t] = kind.demand[seat, pools[k]] if seat >= 0 else 0
+        self.span = np.array([kind.demand[0, pools] for kind in kinds[singles:]], dtype=np.int64).reshape(len(kinds) - singles, count)
+        self.unit = gcd(*self.size.ravel().tolist(), *self.span.ravel().tolist())
+        self.grouped = _grouped(arrays)
+        self.have, self.span_have = self._counts(np.ones_like(self.grouped))
+        self.tied, self.span_tied = self._counts(self.grouped)
+        rest = np.ones(len(arrays.start), dtype=np.bool_)
+        rest[np.concatenate([kind.members for kind in kinds])] = False
+        self.idle = bool((arrays.movable & rest).any())
+        base = np.zeros_like(arrays.room)
+        np.add.at(base, arrays.home[rest], arrays.demand[arrays.rows(arrays.start)[rest]])
+        self.room: Ints = arrays.room - base
+        self.used: Ints = np.einsum("hkt,kt->hk", self.have, self.size) + self.span_have @ self.span
+        self.cap: Ints = np.maximum(np.maximum(self.room[:, pools], 0), self.used) // self.unit
+
+    def _counts(self, weight: Ints) -> tuple[Ints, Ints]:
+        """How many servers of each kind are on each pool (H x K x T) and span those of each host (H x U); a server counts its weight."""
+        arrays, hosts = self.compiled.arrays, len(self.compiled.arrays.room)
+        single = np.zeros((hosts, len(self.pools), self.singles), dtype=np.int64)
+        span = np.zeros((hosts, len(self.kinds) - self.singles), dtype=np.int64)
+        for t, kind in enumerate(self.kinds):
+            home = arrays.home[kind.members]
+            if t >= self.singles:
+                np.add.at(span[:, t - self.singles], home, weight[kind.members])
+            else:
+                pool_of = {seat: k for k, seat in enumerate(kind.seats)}
+                pool = np.array([pool_of[seat] for seat in (arrays.start[kind.members] % arrays.modes).tolist()], dtype=np.int32)
+                np.add.at(single[:, :, t], (home, pool), weight[kind.members])
+        return single, span
 
     def build(self) -> Aggregate | None:
-        arrays, pools, modes = self.compiled.arrays, self.pools, self.compiled.arrays.modes
-        hosts, count = len(arrays.room), len(pools)
-        size = np.array([[kind.demand[kind.seats[k], pools[k]] if kind.seats[k] >= 0 else 0 for kind in self.kinds[:self.singles]]
-                         for k in range(count)], dtype=np.int64).reshape(count, self.singles)
-        span = np.array([kind.demand[0, pools] for kind in self.kinds[self.singles:]], dtype=np.int64).reshape(-1, count)
-        unit = gcd(*size.ravel().tolist(), *span.ravel().tolist())
-        have, span_have = np.zeros((hosts, count, self.singles), np.int64), np.zeros((hosts, len(span)), np.int64)
-        tied, span_tied = np.zeros_like(have), np.zeros_like(span_have)
-        bound = _grouped(arrays)
-        counted = np.zeros(len(arrays.start), dtype=np.bool_)
-        for t, kind in enumerate(self.kinds):
-            counted[kind.members] = True
-            for s in kind.members.tolist():
-                place = int(arrays.start[s])
-                if t < self.singles:
-                    k = kind.seats.index(place % modes)
-                    have[place // modes, k, t] += 1
-                    tied[place // modes, k, t] += bound[s]
-                else:
-                    span_have[place // modes, t - self.singles] += 1
-                    span_tied[place // modes, t - self.singles] += bound[s]
-        base = np.zeros_like(arrays.room)
-        rest = np.flatnonzero(~counted)
-        np.add.at(base, arrays.home[rest], arrays.demand[arrays.rows(arrays.start)[rest]])
-        room = arrays.room - base
-        used = np.einsum("hkt,kt->hk", have, size) + span_have @ span
-        cap = np.maximum(np.maximum(room[:, pools], 0) // unit, used // unit)
-        tight, tight_room = self._tight(room, np.maximum(room[:, pools], used), size, span)
-        levels = tuple(self._levels(room[:, pools], int(cap.max()), unit))
-        combination, complete = _combinations(span // unit, cap.max(axis=0), span_have)
-        steps = hosts * sum(int(cap[:, k].max()) ** 2 * unit // int(size[k, t]) for k in range(count) for t in range(self.singles) if size[k, t])
-        if steps > _STEPS or len(combination) * hosts > _STEPS:
+        """The aggregated form; None where it is too large for the kernel."""
+        combination, complete = _combinations(self.span // self.unit, self.cap.max(axis=0), self.span_have)
+        hosts, widest = len(self.cap), self.cap.max(axis=0)
+        steps = sum(int(widest[k]) ** 2 * self.unit // int(self.size[k, t]) for k, t in np.argwhere(self.size).tolist())
+        if hosts * max(steps, len(combination)) > _STEPS:
             return None
-        open_to = np.stack([arrays.eligible[arrays.server_class[kind.members[0]]] for kind in self.kinds], axis=1)
-        most = np.where((open_to[:, None, :self.singles]) & (size > 0), np.iinfo(np.int64).max // 4, have)
-        span_most = np.where(open_to[:, self.singles:], np.iinfo(np.int64).max // 4, span_have)
-        full = used > room[:, pools]
-        strict_most = np.where(full[:, :, None], have, most)
-        strict_span_most = np.where(full.astype(np.int64) @ (span > 0).T.astype(np.int64) > 0, span_have, span_most)
-        parts = [cap, have, tied, span_have, span_tied, most, span_most, strict_most, strict_span_most, tight_room,
+        tight = self._tight()
+        levels = tuple(self._levels())
+        parts: list[Any] = [self.cap, self.have, self.tied, self.span_have, self.span_tied, *self._limits(), self.room[:, tight],
                  *(part for level in levels for part in (level.held, level.leave))]
-        first, kind_of = _same([part.reshape(hosts, -1) for part in parts])
-        pick = [np.ascontiguousarray(part[first]) for part in parts]
-        free = np.zeros_like(pick[1]), np.zeros_like(pick[3])
-        shape = Shape(pick[0], np.ascontiguousarray(size // unit), pick[1], pick[2], pick[7], pick[3], pick[4], pick[8],
-                      combination, combination @ (span // unit))
-        relaxed = shape._replace(least=free[0], span_least=free[1], most=pick[5], span_most=pick[6])
-        rows = [replace(level, held=pick[10 + 2 * n], leave=pick[11 + 2 * n]) for n, level in enumerate(levels)]
-        singles, spans = self.kinds[:self.singles], self.kinds[self.singles:]
-        demand = np.zeros((count, len(singles), len(tight)), dtype=np.int64)
-        for k in range(count):
-            for t, kind in enumerate(singles):
-                demand[k, t] = kind.demand[max(kind.seats[k], 0), tight]
-        span_demand = np.array([kind.demand[0, tight] for kind in spans], dtype=np.int64).reshape(len(spans), len(tight))
-        of_kind = tuple(np.flatnonzero(kind_of == g).astype(np.int32) for g in range(len(first)))
-        idle = bool((arrays.movable & ~counted).any())
-        return Aggregate(tuple(self.kinds), self.singles, idle, of_kind, shape, relaxed, span // unit, complete, tight, demand, span_demand,
-                         pick[9], bound, tuple(rows))
+        first, hosts_of = _same([part.reshape(hosts, -1) for part in parts])
+        cap, have, tied, span_have, span_tied, most, span_most, open_to, span_open_to, tight_room, *costs = (
+            np.ascontiguousarray(part[first]) for part in parts)
+        span = self.span // self.unit
+        shape = Shape(cap, self.size // self.unit, have, tied, most, span_have, span_tied, span_most, combination, combination @ span)
+        relaxed = shape._replace(least=np.zeros_like(have), span_least=np.zeros_like(span_have), most=open_to, span_most=span_open_to)
+        demand = np.zeros((len(self.pools), self.singles, len(tight)), dtype=np.int64)
+        for k, t in np.argwhere(self.size).tolist():
+            demand[k, t] = self.kinds[t].demand[self.kinds[t].seats[k], tight]
+        span_demand = np.array([kind.demand[0, tight] for kind in self.kinds[self.singles:]], dtype=np.int64).reshape(len(self.span), len(tight))
+        return Aggregate(tuple(self.kinds), self.singles, self.idle, hosts_of, shape, relaxed, span, complete, demand, span_demand,
+                         tight_room, self.grouped, tuple(replace(level, held=held, leave=leave) for level, held, leave
+                                                         in zip(levels, costs[::2], costs[1::2], strict=True)))
 
-    def _tight(self, room: Ints, cap: Ints, size: Ints, span: Ints) -> tuple[Index, Ints]:
-        """The quantities (Q) that could be short where the pools are not, and the room (H x Q) in them.
+    def _limits(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """The most that surely may be of each kind, on one pool and spanning, and the same as far as bounds may trust it.
 
-        Whatever the pools hold, they hold at most their greatest share of another quantity per unit of room.
+        What is overfull takes nobody until enough have left; a bound has to allow that they do.
         """
+        arrays, endless = self.compiled.arrays, np.iinfo(np.int64).max // 4
+        eligible = np.stack([arrays.eligible[arrays.server_class[kind.members[0]]] for kind in self.kinds], axis=1)
+        open_to = np.where(eligible[:, None, :self.singles] & (self.size > 0), endless, self.have)
+        span_open_to = np.where(eligible[:, self.singles:], endless, self.span_have)
+        full = self.used > self.room[:, self.pools]
+        touches_full = (full[:, None, :] & (self.span > 0)).any(axis=2)
+        return np.where(full[:, :, None], self.have, open_to), np.where(touches_full, self.span_have, span_open_to), open_to, span_open_to
+
+    def _tight(self) -> list[int]:
+        """The quantities that could be short where the pools are not: pools hold at most their greatest share of another per unit of room."""
+        room, cap = self.room, np.maximum(self.room[:, self.pools], self.used)
         found = []
-        for d in range(room.shape[1]):
-            if d in self.pools:
-                continue
+        for d in [d for d in range(room.shape[1]) if d not in self.pools]:
             rate = np.zeros(len(self.pools))
-            for t, kind in enumerate(self.kinds):
-                for k in range(len(self.pools)):
-                    if t < self.singles and size[k, t]:
-                        rate[k] = max(rate[k], kind.demand[kind.seats[k], d] / size[k, t])
-                    elif t >= self.singles and span[t - self.singles, k]:
-                        rate[k] = max(rate[k], kind.demand[0, d] / span[t - self.singles].sum())
+            for k, t in np.argwhere(self.size).tolist():
+                rate[k] = max(rate[k], self.kinds[t].demand[self.kinds[t].seats[k], d] / self.size[k, t])
+            for kind, span in zip(self.kinds[self.singles:], self.span, strict=True):
+                rate = np.where(span > 0, np.maximum(rate, kind.demand[0, d] / span.sum()), rate)
             if (cap @ rate > room[:, d] + 1e-6).any():
                 found.append(d)
-        return np.array(found, dtype=np.int32), room[:, found]
+        return found
 
-    def _levels(self, room: Ints, longest: int, unit: int) -> Iterator[LevelCost]:
+    def _levels(self) -> Iterator[LevelCost]:
         """The costs of the first levels, up to one with an objective that has none here."""
         for level in self.compiled.problem.levels:
             if not all(type(term.objective) in _COSTS for term in level):
                 return
-            costs = [(term.weight, _COSTS[type(term.objective)](self, term.objective, room, np.arange(longest + 1) * unit)) for term in level]
+            costs = [(term.weight, _COSTS[type(term.objective)](self, term.objective)) for term in level]
             yield _sum(costs) if len(costs) > 1 else replace(costs[0][1], unit=costs[0][0] * costs[0][1].unit)
 
-    def nothing(self, longest: int) -> tuple[Floats, Floats]:
+    def nothing(self) -> tuple[Floats, Floats]:
         """No cost at all, as ``held`` and ``leave``."""
-        hosts = len(self.compiled.arrays.room)
-        return np.zeros((hosts, len(self.pools), longest)), np.zeros((hosts, len(self.kinds)))
+        hosts = len(self.room)
+        return np.zeros((hosts, len(self.pools), int(self.cap.max()) + 1)), np.zeros((hosts, len(self.kinds)))
 
 
-def _fragmentation(work: _Aggregation, objective: Fragmentation, room: Ints, used: Ints) -> LevelCost:
+def _fragmentation(work: _Aggregation, objective: Fragmentation) -> LevelCost:
     """Slots that are free, and what servers bring along that come from hosts which do not count."""
     counts = work.compiled.available
-    free = room[:, :, None] - used
-    held, leave = work.nothing(len(used))
+    held, leave = work.nothing()
+    free = work.room[:, work.pools, None] - np.arange(held.shape[2]) * work.unit
     held[counts] = -objective.size * (free[counts] // objective.size)
-    taken = np.array([max(int(kind.demand[seat, work.pools].sum()) for seat in {max(s, 0) for s in kind.seats}) for kind in work.kinds])
+    taken = np.concatenate([work.size.max(axis=0), work.span.sum(axis=1)])
     leave[~counts] = -taken
-    from_outside = taken if (~counts).any() else taken[:0]
-    return LevelCost(held, leave, 1 / work.compiled.free_now(objective), float(gcd(objective.size, *from_outside.tolist())))
+    grain = gcd(objective.size, *taken.tolist()) if (~counts).any() else objective.size
+    return LevelCost(held, leave, 1 / work.compiled.free_now(objective), float(grain))
 
 
-def _moves(work: _Aggregation, objective: Moves, room: Ints, used: Ints) -> LevelCost:
-    held, leave = work.nothing(len(used))
+def _moves(work: _Aggregation, objective: Moves) -> LevelCost:
+    held, leave = work.nothing()
     return LevelCost(held, leave + 1, 1.0, 1.0)
 
 
-def _move_cost(work: _Aggregation, objective: MoveCost, room: Ints, used: Ints) -> LevelCost:
+def _move_cost(work: _Aggregation, objective: MoveCost) -> LevelCost:
     cost, whole = work.compiled.cost_parts
-    return _leaving(work, used, cost, whole)
+    return _leaving(work, cost, whole)
 
 
-def _server_move_cost(work: _Aggregation, objective: ServerMoveCost, room: Ints, used: Ints) -> LevelCost:
-    return _leaving(work, used, _costs_of(work.compiled, objective), 1)
+def _server_move_cost(work: _Aggregation, objective: ServerMoveCost) -> LevelCost:
+    return _leaving(work, _costs_of(work.compiled, objective), 1)
 
 
-def _leaving(work: _Aggregation, used: Ints, cost: Ints, whole: int) -> LevelCost:
+def _leaving(work: _Aggregation, cost: Ints, whole: int) -> LevelCost:
     """The costs of servers that leave their host; those that change to another pool of it are counted as if they left."""
-    held, leave = work.nothing(len(used))
+    held, leave = work.nothing()
     each = np.array([cost[kind.members[0]] for kind in work.kinds], dtype=np.int64)
     return LevelCost(held, leave + each, 1 / whole, float(gcd(*each.tolist())), exact=len(work.pools) == 1)
 
@@ -268,7 +268,7 @@ def _costs_of(compiled: Compiled, objective: ServerMoveCost) -> Ints:
     return np.array([objective.costs.get(server.id, 0) for server in compiled.problem.cluster.servers], dtype=np.int64)
 
 
-_COSTS: Mapping[type[Objective], Callable[[_Aggregation, Any, Ints, Ints], LevelCost]] = {
+_COSTS: Mapping[type[Objective], Callable[[_Aggregation, Any], LevelCost]] = {
     Fragmentation: _fragmentation, Moves: _moves, MoveCost: _move_cost, ServerMoveCost: _server_move_cost,
 }
 """The one table that joins each objective with its cost by host."""
@@ -296,9 +296,11 @@ def _costs_by_server(compiled: Compiled) -> Ints:
 
 def _grouped(arrays: Arrays) -> Ints:
     """1 for servers (S) that rules on groups speak of: they stay, and bounds look as if they could go anywhere."""
+    groups = [group.members for group in arrays.apart] + [group.members for group in arrays.not_worse] + list(arrays.together)
+    groups += [group.members for group in arrays.scattered] + [group.members for group in arrays.inside]
+    groups += [part for near in arrays.near for part in (near.members, near.needs)]
     grouped = np.zeros(len(arrays.start), dtype=np.int64)
-    for members in [*(g.members for g in (*arrays.apart, *arrays.not_worse, *arrays.scattered, *arrays.inside)), *arrays.together,
-                    *(part for near in arrays.near for part in (near.members, near.needs))]:
+    for members in groups:
         grouped[members] = 1
     return grouped
 
@@ -325,15 +327,9 @@ def _combinations(span: Ints, cap: Ints, have: Ints) -> tuple[Ints, bool]:
     return np.array(found, dtype=np.int64).reshape(len(found), len(span)), True
 
 
-def _same(parts: list[Any]) -> tuple[Index, Index]:
-    """(the first host of each kind, the kind of each host): hosts of a kind are equal in all parts."""
-    number: dict[bytes, int] = {}
-    first: list[int] = []
-    kind_of = np.empty(len(parts[0]), dtype=np.int32)
-    for h in range(len(kind_of)):
-        key = b"".join(np.ascontiguousarray(part[h]).tobytes() for part in parts)
-        if key not in number:
-            number[key] = len(first)
-            first.append(h)
-        kind_of[h] = number[key]
-    return np.array(first, dtype=np.int32), kind_of
+def _same(parts: list[Ints]) -> tuple[Index, tuple[Index, ...]]:
+    """(the first host of each kind, the hosts of each kind): hosts of a kind are equal in all parts."""
+    members: dict[bytes, list[int]] = {}
+    for h in range(len(parts[0])):
+        members.setdefault(b"".join(np.ascontiguousarray(part[h]).tobytes() for part in parts), []).append(h)
+    return np.array([hosts[0] for hosts in members.values()], dtype=np.int32), tuple(np.array(hosts, dtype=np.int32) for hosts in members.values())

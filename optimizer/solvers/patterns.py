@@ -28,9 +28,9 @@ _WORTH = 1e-7
 _SMOOTH = 0.5  # how far prices stay at those of the best bound; those of the programme alone swing
 _ROUNDS = 6  # of more patterns where no solution meets the bound, and of other solutions where one has no order
 _VARIED = 20  # prices tried in such a round
-_NEARLY = 0.01  # what a pattern may cost at the prices of the linear programme to be taken at once, in grains
+_FEE = 0.1  # grains that all moves together cost
+_NEARLY = 0.01  # grains that count as nothing
 _TOLL_STEPS = 14
-_TOLL_GROWTH = 1.5
 
 
 def applies(compiled: Compiled) -> bool:
@@ -50,7 +50,7 @@ def solve_patterns(compiled: Compiled, stop: Stop, seed: int, found: Callable[[I
     for number, level in enumerate(model.levels):
         below = search.generate(number)
         if proven and math.isfinite(below) and level.exact:
-            bounds[number] = values[number] + level.unit * below
+            bounds[number] = max(0.0, values[number] + level.unit * below)
         chosen = search.choose(number, below, solution)
         if chosen is None:
             break
@@ -102,20 +102,26 @@ class _Search:
         self.columns: list[_Column] = []
         self.reached: list[float] = []
         self.number = model.number
-        self.limit = compiled.problem.max_moves
-        self.duals = _Duals(np.zeros(len(model.kinds)), 0.0, np.zeros(0))
+        most = sum(len(kind.members) for kind in model.kinds)
+        self.limit = most if compiled.problem.max_moves is None else min(most, compiled.problem.max_moves)
+        self.duals, self.best_value = _Duals(np.zeros(len(model.kinds)), 0.0, np.zeros(0)), 0.0
         shape, relaxed = model.shape, model.relaxed
         self.used_now = np.einsum("gkt,kt->gk", shape.have, shape.size) + shape.span_have @ model.span_size
-        overfull = self._tight_used(shape.have, shape.span_have, model.tight_room.shape) > model.tight_room
+        overfull = self._tight_used(shape.have, shape.span_have) > model.tight_room
         changed = [(getattr(shape, name) != getattr(relaxed, name)).reshape(len(self.number), -1).any(axis=1)
                    for name in ("least", "most", "span_least", "span_most")]
         self.loose: Ints = np.flatnonzero(np.logical_or.reduce([overfull.any(axis=1), *changed]))
+        self._combination = {counts.tobytes(): n for n, counts in enumerate(shape.combination)}
         self._known: set[tuple[int, bytes, int]] = set()
         self._cuts: list[tuple[list[int], float]] = []
 
     def cost(self, level: int, solution: Floats) -> float:
         """The cost of a solution (a number for each pattern) in a level."""
         return float(sum(x * column.costs[level] for x, column in zip(solution, self.columns, strict=False)))
+
+    def fee(self, level: int) -> float:
+        """What each move costs besides: so little that all of them are less than a grain, and enough to leave out needless ones."""
+        return _FEE * self.model.levels[0].grain / max(1, self.limit) if level == 0 else 0.0
 
     # ---- which patterns are worth choosing
 
@@ -124,7 +130,7 @@ class _Search:
         master = _Master(self, level)
         for column in self.columns:
             master.add(column)
-        duals = raw = master.solve() if self.columns else self._first_duals()
+        duals = raw = self._first_duals() if level == 0 else master.solve()
         best, center = -math.inf, duals
         while self.stop.remaining_s() > 0:
             bound, added = self._look(level, duals)
@@ -141,10 +147,11 @@ class _Search:
                 duals = raw
             if master.value - best <= _WORTH * max(1.0, abs(best)):
                 break
-        self.duals = raw
+        self.duals, self.best_value = raw, master.value
         grain = self.model.levels[level].grain
         if not self.model.complete:
             return -math.inf
+        best -= self.fee(level) * self.limit
         return math.ceil(best / grain - 1e-6) * grain if grain and math.isfinite(best) else best
 
     def vary(self, level: int) -> None:
@@ -159,43 +166,78 @@ class _Search:
         worth = float((held.max(axis=2) - held.min(axis=2)).max()) / max(1, int(self.model.shape.cap.max()))
         amounts = np.concatenate([size.max(axis=0), self.model.span_size.sum(axis=1)])
         step = float(np.abs(np.diff(held, axis=2)).max(initial=0.0))
-        return _Duals(0.5 * worth * amounts, 0.0 if self.limit is None else 0.3 * step, np.zeros(0))
+        return _Duals(0.5 * worth * amounts, 0.3 * step, np.zeros(0))
 
     def _look(self, level: int, duals: _Duals) -> tuple[float, list[_Column]]:
         """A bound from the best pattern of each kind of host, and those of the patterns that are new and would improve the programme."""
         model, everyone = self.model, np.arange(len(self.number))
-        kernel = _Pricing(model, duals, level, self.used_now)
-        free = np.zeros(model.tight_room.shape)
-        counts, chosen, value = kernel.best(model.shape, free, everyone)
+        kernel = _Pricing(model, duals, level, self.used_now, self.fee(level))
+        counts, chosen, value = kernel.best(model.shape, np.zeros(model.tight_room.shape), everyone)
         gain = value.copy()
-        gain[self.loose] = kernel.best(model.relaxed, free, self.loose)[2][self.loose]
+        gain[self.loose] = kernel.best(model.relaxed, np.zeros(model.tight_room.shape), self.loose)[2][self.loose]
+        short = self._short(counts, chosen, everyone)
+        fits = np.setdiff1d(everyone, short)
+        added = self._columns(kernel, counts, chosen, fits)
+        if len(short):
+            added += self._with_tolls(kernel, counts, chosen, short, gain)
+        bound = -float(np.maximum(gain, 0.0) @ self.number)
+        return bound - duals.move * self.limit - float(duals.earlier @ np.array(self.reached[:level])), added
+
+    def _with_tolls(self, kernel: "_Pricing", counts: Ints, chosen: Ints, short: Ints, gain: Floats) -> list[_Column]:
+        """Patterns for kinds of hosts whose best takes too much of another quantity: that gets a price of its own, found by bisection.
+
+        Lowers ``gain`` where such a price proves less.
+        """
+        model, added = self.model, []
         firm = np.ones(len(gain), dtype=np.bool_)
         firm[self.loose] = False
         firm &= not model.idle
-        short, tolls = self._short(counts, chosen, everyone), free
-        for _ in range(_TOLL_STEPS if len(short) else 0):
-            # Where a pattern takes too much of another quantity, that gets a price of its own, which bounds and patterns both profit from.
-            over = self._tight_used(counts, model.shape.combination[chosen], free.shape)[short] > model.tight_room[short]
-            first = 0.05 * kernel.spread / np.maximum(1, model.tight_room[short])
-            tolls[short] = np.where(over, np.maximum(tolls[short] * _TOLL_GROWTH, first), tolls[short])
-            other = kernel.best(model.shape, tolls, short)
-            for mine, theirs in zip((counts, chosen, value), other, strict=True):
-                mine[short] = theirs[short]
+        added += self._columns(kernel, *self._trimmed(counts, chosen, short))
+        over = self._tight_used(counts, model.shape.combination[chosen]) > model.tight_room
+        toll = np.where(over, kernel.dearest(model.tight_room), 0.0)
+        factor, low, high = np.full(len(gain), 0.02), np.zeros(len(gain)), np.full(len(gain), np.inf)
+        for _ in range(_TOLL_STEPS):
+            tolls = toll * factor[:, None]
+            counts, chosen, value = kernel.best(model.shape, tolls, short)
             price = value[short] + (tolls[short] * model.tight_room[short]).sum(axis=1)
             gain[short] = np.where(firm[short], np.minimum(gain[short], price), gain[short])
-            short = self._short(counts, chosen, short)
-            if not len(short):
-                break
-        bound = -float(np.maximum(gain, 0.0) @ self.number)
-        bound -= duals.move * (self.limit or 0) + float(duals.earlier @ np.array(self.reached[:level]))
-        chosen[short] = -1
-        return bound, [column for g in np.flatnonzero((chosen >= 0) & (kernel.worth_of(counts, chosen) > _WORTH)).tolist()
-                       if (column := self._column(g, counts[g], int(chosen[g])))]
+            still = self._short(counts, chosen, short)
+            fits = np.setdiff1d(short, still)
+            added += self._columns(kernel, counts, chosen, fits)
+            over = self._tight_used(counts, model.shape.combination[chosen]) > model.tight_room
+            toll[still] = np.where(over[still], np.maximum(toll[still], kernel.dearest(model.tight_room)[still]), toll[still])
+            low[still], high[fits] = factor[still], factor[fits]
+            factor = np.where(np.isinf(high), 2 * factor, (low + high) / 2)
+        return added
 
-    def _tight_used(self, counts: Ints, spans: Ints, shape: tuple[int, ...]) -> Ints:
+    def _trimmed(self, counts: Ints, chosen: Ints, kinds: Ints) -> tuple[Ints, Ints, Ints]:
+        """The patterns without so many of the servers that arrive, the largest first, that the rest fits in the other quantities;
+        and the kinds of hosts for which that is so."""
+        model, shape = self.model, self.model.shape
+        counts, chosen = counts.copy(), chosen.copy()
+        for g in kinds.tolist():
+            spans = shape.combination[chosen[g]].copy()
+            while True:
+                used = np.einsum("kt,ktq->q", counts[g], model.tight_demand) + spans @ model.tight_span_demand
+                over = np.maximum(used - model.tight_room[g], 0) / np.maximum(1, model.tight_room[g])
+                single = np.where(counts[g] > shape.have[g], model.tight_demand @ over, 0.0)
+                span = np.where(spans > shape.span_have[g], model.tight_span_demand @ over, 0.0)
+                if single.max(initial=0.0) == 0.0 and span.max(initial=0.0) == 0.0:
+                    break
+                if single.max(initial=0.0) >= span.max(initial=0.0):
+                    counts[g][np.unravel_index(single.argmax(), single.shape)] -= 1
+                else:
+                    spans[span.argmax()] -= 1
+            chosen[g] = self._combination.get(spans.tobytes(), -1)
+        return counts, chosen, kinds[chosen[kinds] >= 0]
+
+    def _columns(self, kernel: "_Pricing", counts: Ints, chosen: Ints, kinds: Ints) -> list[_Column]:
+        """Those of the patterns of some kinds of hosts that are new and would improve the programme."""
+        worth = kinds[kernel.worth_of(counts, chosen)[kinds] > _WORTH * max(1.0, kernel.spread)]
+        return [column for g in worth.tolist() if (column := self._column(g, counts[g], int(chosen[g])))]
+
+    def _tight_used(self, counts: Ints, spans: Ints) -> Ints:
         """What patterns take (G x Q) of the quantities that may bind besides the pools."""
-        if not shape[1]:
-            return np.zeros(shape, dtype=np.int64)
         used: Ints = np.einsum("gkt,ktq->gq", counts, self.model.tight_demand) + spans @ self.model.tight_span_demand
         return used
 
@@ -205,7 +247,7 @@ class _Search:
         if not model.tight_room.shape[1]:
             return kinds[:0]
         spans = model.shape.combination[chosen]
-        over = self._tight_used(counts, spans, model.tight_room.shape) > model.tight_room
+        over = self._tight_used(counts, spans) > model.tight_room
         arrive = np.einsum("gkt,ktq->gq", np.maximum(counts - model.shape.have, 0), model.tight_demand)
         arrive += np.maximum(spans - model.shape.span_have, 0) @ model.tight_span_demand
         short: Ints = kinds[(over & (arrive > 0)).any(axis=1)[kinds]]
@@ -236,10 +278,12 @@ class _Search:
     def choose(self, level: int, below: float, known: Floats, tidy: bool = False) -> Floats | None:
         """How many hosts get each pattern: the best for a level among the patterns there are; None where time does not allow any.
 
-        ``below`` is a bound and ``known`` a solution; while the bound is not met, more patterns take part: first those that cost
-        nothing at the prices of the linear programme, then all, then new ones. ``tidy`` prefers patterns that never stand in the way of an order.
+        ``below`` is a bound and ``known`` a solution; while the bound is not met, more patterns take part: those that cost nothing at the
+        prices of the linear programme, then those that a solution which meets the bound can use, then new ones and dearer ones. ``tidy``
+        prefers patterns that never stand in the way of an order.
         """
         best = None if tidy else known
+        grain = self.model.levels[level].grain or abs(self.best_value)
         for attempt in range(_ROUNDS):
             if best is not None and self.cost(level, best) <= below + _WORTH:
                 break
@@ -247,24 +291,24 @@ class _Search:
                 break
             if attempt > 1:
                 self.vary(level)
-            chosen = self._worth_choosing(level) if attempt == 0 and not tidy else np.arange(len(self.columns))
-            solution = self._whole_numbers(level, chosen, max(abs(self.cost(level, known)), abs(below)), tidy)
-            if solution is not None and (best is None or tidy or self.cost(level, solution) < self.cost(level, best)):
+            most = math.inf if tidy or math.isinf(below) else _NEARLY * grain
+            most += below - self.best_value + (attempt - 1) * grain if attempt else 0.0
+            solution = self._whole_numbers(level, self._cheap(level, most), max(abs(self.cost(level, known)), abs(below)), tidy)
+            if solution is not None and (best is None or self.cost(level, solution) < self.cost(level, best)):
                 best = solution
         return best
 
-    def _worth_choosing(self, level: int) -> Ints:
-        """The patterns that cost nothing, or next to nothing, at the prices of the linear programme."""
-        duals = self.duals
-        costs = np.stack([column.costs for column in self.columns]) if self.columns else np.zeros((0, level + 1))
-        price = costs[:, level] + costs[:, :level] @ duals.earlier
+    def _cheap(self, level: int, most: float) -> Ints:
+        """The patterns that cost at most ``most`` more, at the prices of the linear programme, than the cheapest of their kind of host."""
+        price = np.zeros(len(self.columns))
         for n, column in enumerate(self.columns):
-            price[n] += duals.move * column.moves - duals.place @ column.net
+            price[n] = (column.costs[level] + column.costs[:level] @ self.duals.earlier - self.duals.place @ column.net
+                        + (self.duals.move + self.fee(level)) * column.moves)
+        kind = np.array([column.kind for column in self.columns], dtype=np.int64)
         least = np.zeros(len(self.number))
-        np.minimum.at(least, [column.kind for column in self.columns], price)
-        slack = price - least[[column.kind for column in self.columns]]
-        worth: Ints = np.flatnonzero(slack <= _NEARLY * (self.model.levels[level].grain or 1.0))
-        return worth
+        np.minimum.at(least, kind, price)
+        cheap: Ints = np.flatnonzero(price - least[kind] <= most)
+        return cheap
 
     def _whole_numbers(self, level: int, chosen: Ints, size: float, tidy: bool) -> Floats | None:
         """The best solution that uses the ``chosen`` patterns alone, by HiGHS; ``size`` is what the cost may be, either way."""
@@ -274,22 +318,21 @@ class _Search:
         kind = np.array([column.kind for column in columns])
         costs = np.stack([column.costs for column in columns], axis=1)
         net = np.stack([column.net for column in columns], axis=1)
+        moves = np.array([column.moves for column in columns])
         cuts = np.zeros((len(self._cuts), len(self.columns)))
         for row, (used, _) in enumerate(self._cuts):
             cuts[row, used] = 1
-        limits = np.concatenate([net, [[column.moves for column in columns]], costs[:level], cuts[:, chosen]])
+        limits = np.concatenate([net, moves[None], costs[:level], cuts[:, chosen]])
         one_each = coo_array((np.ones(len(kind)), (kind, np.arange(len(kind)))), shape=(count, len(kind)))
         low, high = np.full(count + len(limits), -np.inf), np.full(count + len(limits), np.inf)
         low[count:count + len(net)] = 0
         high[:count] = self.number
-        high[count + len(net)] = np.inf if self.limit is None else self.limit
+        high[count + len(net)] = self.limit
         high[count + len(net) + 1:] = [*(cost + _WORTH for cost in self.reached[:level]), *(most for _, most in self._cuts)]
         grain = self.model.levels[level].grain
-        goal = costs[level] / (grain or 1.0)
-        gap = 0.9 * grain / max(grain, size) if grain and math.isfinite(size) else 0.0  # what is less than a grain from the best is the best
-        if tidy:
-            gap = 0.0
-            goal = goal + np.array([column.mixed for column in columns]) * 0.5 / (1 + self.number.sum())
+        goal = (costs[level] + self.fee(level) * moves) / (grain or 1.0)
+        gap = 0.0 if tidy or not grain or math.isinf(size) else 0.9 * grain / max(grain, size)  # what is less than a grain from the best is the best
+        goal = goal + np.array([column.mixed for column in columns]) * (0.5 if tidy else _FEE) / (1 + self.number.sum())
         answer = milp(goal, integrality=np.ones(len(kind)), bounds=Bounds(0, self.number[kind]),
                       constraints=LinearConstraint(vstack([one_each, coo_array(limits)]).tocsr(), low, high),
                       options={"time_limit": max(0.01, self.stop.remaining_s()), "mip_rel_gap": gap})
@@ -335,11 +378,11 @@ class _Search:
 class _Pricing:
     """The kernel at given prices."""
 
-    def __init__(self, model: Aggregate, duals: _Duals, level: int, used_now: Ints) -> None:
+    def __init__(self, model: Aggregate, duals: _Duals, level: int, used_now: Ints, fee: float) -> None:
         levels = [*zip([*duals.earlier, 1.0], model.levels[:level + 1], strict=True)]
         self.model, self.duals = model, duals
         self.worth: Floats = -sum((w * cost.held for w, cost in levels), np.zeros(1))
-        self.leave: Floats = duals.move + sum((w * cost.leave for w, cost in levels), np.zeros(1))
+        self.leave: Floats = duals.move + fee + sum((w * cost.leave for w, cost in levels), np.zeros(1))
         self.spread = float((self.worth.max(axis=2) - self.worth.min(axis=2)).max())
         rows, pools = np.indices(used_now.shape)
         self.now = self.worth[rows, pools, used_now].sum(axis=1)
@@ -352,6 +395,14 @@ class _Pricing:
         counts, chosen, value = np.zeros_like(shape.have), np.zeros(len(self.now), dtype=np.int64), np.zeros(len(self.now))
         best_patterns(shape, prices, kinds.astype(np.int64), counts, chosen, value)
         return counts, chosen, value - self.now
+
+    def dearest(self, room: Ints) -> Floats:
+        """The most (G x Q) that a unit of each other quantity may be worth."""
+        model = self.model
+        demand = np.concatenate([model.tight_demand.max(axis=0), model.tight_span_demand]).astype(np.float64)
+        rate = np.divide(self.duals.place[:, None], demand, out=np.zeros_like(demand), where=demand > 0).max(axis=0, initial=0.0)
+        dearest: Floats = np.maximum(rate, self.spread / np.maximum(1, room))
+        return dearest
 
     def worth_of(self, counts: Ints, chosen: Ints) -> Floats:
         """The gain of patterns over the present, tolls apart."""
@@ -371,11 +422,11 @@ class _Master:
 
     def __init__(self, search: _Search, level: int) -> None:
         self.solver = pywraplp.Solver.CreateSolver("GLOP")
-        endless, limit = self.solver.infinity(), search.limit
-        self.level, self.value = level, 0.0
+        endless = self.solver.infinity()
+        self.level, self.value, self.fee = level, 0.0, search.fee(level)
         self.hosts = [self.solver.Constraint(-endless, float(n)) for n in search.number]
         self.kinds = [self.solver.Constraint(0.0, endless) for _ in search.model.kinds]
-        self.moves = self.solver.Constraint(-endless, endless if limit is None else float(limit))
+        self.moves = self.solver.Constraint(-endless, float(search.limit))
         self.earlier = [self.solver.Constraint(-endless, cost + _WORTH) for cost in search.reached[:level]]
         self.goal = self.solver.Objective()
         self.goal.SetMinimization()
@@ -383,7 +434,7 @@ class _Master:
     def add(self, column: _Column) -> None:
         """Add a pattern."""
         variable = self.solver.NumVar(0.0, self.solver.infinity(), "")
-        self.goal.SetCoefficient(variable, float(column.costs[self.level]))
+        self.goal.SetCoefficient(variable, float(column.costs[self.level] + self.fee * column.moves))
         self.hosts[column.kind].SetCoefficient(variable, 1.0)
         self.moves.SetCoefficient(variable, float(column.moves))
         for kind in np.flatnonzero(column.net).tolist():

@@ -8,13 +8,16 @@ from optimizer.arrays import Index
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
-from optimizer.solvers import bounds, lns, local_search, patterns, repair
+from optimizer.solvers import bounds, levelling, levelling_bound, lns, local_search, patterns, repair
 from optimizer.solvers.cp_sat import Scope, check_objectives, size, solve_cp_sat
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled, compile_problem
 
 EXACT_UP_TO = 30_000
 """0/1 variables up to which the whole problem is given to CP-SAT; beyond, a model takes longer to build than it pays."""
+
+LEVELLED_BEYOND = 4_000
+"""The same for problems of levelling, which finds and proves more than CP-SAT does in all but tiny ones."""
 
 
 class IllegalResult(RuntimeError):
@@ -38,6 +41,11 @@ def solve(problem: Problem, stop: Stop, seed: int = 0, threads: int = 1) -> Resu
         if all(bound is not None and value - bound <= 1e-9 for value, bound in zip(search.values, reached, strict=True)):
             return search.result(reached, True)
     summed: tuple[float | None, ...] = (None,) * len(problem.levels)
+    if levelling.applies(compiled):
+        levelling.improve(compiled, search.where, stop, seed, lambda where: search.offer("levelling", where))
+        summed = levelling_bound.level_bounds(compiled, search.where, stop)
+        if search.meets(summed) or size(compiled) > LEVELLED_BEYOND:
+            return search.result(summed, search.meets(summed))
     if patterns.applies(compiled):
         exact = patterns.solve_patterns(compiled, stop, seed, lambda where: search.offer("patterns", where))
         if exact is not None and exact.proven:
@@ -91,6 +99,10 @@ class _Search:
             raise IllegalResult(f"{solver}: {len(found)} breaches, first {found[0].rule}: {found[0].text}")
         self.where, self.values = where, values
         self.trace.append(Step(time.monotonic() - self.begin, solver, values))
+
+    def meets(self, level_bounds: tuple[float | None, ...]) -> bool:
+        """Whether every level is as good as its bound."""
+        return all(bound is not None and value - bound <= 1e-9 for value, bound in zip(self.values, level_bounds, strict=True))
 
     def result(self, level_bounds: tuple[float | None, ...], proven: bool) -> Result:
         """The end of the search as a Result; a bound above the value by rounding is lowered to it."""

@@ -13,10 +13,10 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.arrays import Index, Ints, Mask
+from optimizer.arrays import Apart, Index, Ints, Mask
 from optimizer.growth import NOT_RUNNING
 from optimizer.objectives.broken import Broken
-from optimizer.solvers.kernel import new_state, shift, shift_cost, shift_legal
+from optimizer.solvers.kernel import State, new_state, shift, shift_legal
 from optimizer.solvers.packed import Packed, pack, part_of, pinned
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import ENDLESS, Compiled
@@ -26,7 +26,6 @@ _ENUMERATED = 20_000  # sets of one host's servers that are looked at
 _TRIED = 60  # sets that are tried before other ways are
 _EJECTIONS = 1_000  # servers that are asked to make room for one other
 _MORE = 2  # servers more than the fewest that are tried
-_SAME = 1e-9  # costs nearer than this are rounding
 
 
 def applies(compiled: Compiled) -> bool:
@@ -56,10 +55,10 @@ def jobs(compiled: Compiled, where: Index, extra: int = 0) -> list[Job]:
     by_host = np.argsort(hosts, kind="stable")
     first = np.searchsorted(hosts[by_host], np.arange(len(arrays.room) + 1))
     found: list[Job] = []
-    for objective in _objectives(compiled):
-        needs = compiled.needs(objective)
-        demand, room = np.stack([need.demand for need in needs], axis=1), np.stack([need.room for need in needs], axis=1)
-        used = np.zeros_like(room)
+    for objective, needs in compiled.broken:
+        demand = np.array([need.demand for need in needs], dtype=np.int64).reshape(len(needs), len(hosts)).T
+        room = np.array([need.room for need in needs], dtype=np.int64).reshape(len(needs), len(arrays.room)).T
+        used = np.zeros(room.shape, dtype=np.int64)
         np.add.at(used, hosts, demand)
         for h in np.flatnonzero((used > room).any(axis=1)).tolist():
             servers = by_host[first[h]:first[h + 1]]
@@ -71,10 +70,6 @@ def jobs(compiled: Compiled, where: Index, extra: int = 0) -> list[Job]:
         numbers = (compiled.server_index[name] for name in objective.must_run if name in compiled.server_index)
         found += [Job(stopped, 1, ((s,),)) for s in numbers if hosts[s] == stopped]
     return found
-
-
-def _objectives(compiled: Compiled) -> Iterator[Broken]:
-    return (term.objective for level in compiled.problem.levels[:1] for term in level if isinstance(term.objective, Broken))
 
 
 def fewest_moves(compiled: Compiled) -> int:
@@ -141,35 +136,53 @@ def improve(compiled: Compiled, where: Index, stop: Stop, found: Callable[[Index
     closed[[job.host for job in todo]] = True
     open_to_all = np.zeros_like(closed)
     for way in (lambda job: work.move_away(job, closed), lambda job: work.move_away(job, open_to_all), work.make_room):
-        todo = [job for job in todo if stop.remaining_s() <= 0 or not way(job)]
+        todo = [job for job in todo if work.stands(job) and (stop.remaining_s() <= 0 or not way(job))]
     for extra in range(1, _MORE + 1) if todo else ():
-        for job in jobs(compiled, work.state.where, extra):
-            if stop.remaining_s() > 0:
+        for job in jobs(compiled, work.where, extra):
+            if stop.remaining_s() > 0 and work.stands(job):
                 work.move_away(job, open_to_all)
-    if not np.array_equal(work.state.where, where):
-        where = work.state.where.copy()
+    if not np.array_equal(work.where, where):
+        where = work.where.copy()
         found(where)
     return where
 
 
 class _Work:
-    """The placement under repair."""
+    """The placement under repair, on numpy arrays: nothing has to be compiled for it.
+
+    ``demand`` (S·M x D'), ``room`` and ``used`` (H x D'): what the rules count, and what Broken does, one behind the other. Rules that are
+    about more than room, groups kept apart and sets of hosts are left to the kernels, which are only called where there are such.
+    """
 
     def __init__(self, compiled: Compiled, where: Index) -> None:
-        self.modes = compiled.arrays.modes
-        packed = pack(compiled, compiled.problem.levels[:1])
-        limited = packed.room < ENDLESS
-        self.scale = np.where(limited.any(axis=0), 1.0 / np.maximum(1, np.where(limited, packed.room, 0).max(axis=0)), 0.0)
-        self.state = new_state(packed, where)
-        self.packed = self._with_parts(compiled, packed)
-        self.movable = compiled.arrays.movable
-        self.size = (packed.demand * self.scale).max(axis=1).reshape(-1, self.modes).max(axis=1)
+        self.arrays = arrays = compiled.arrays
+        self.modes = arrays.modes
+        self.where = where.copy()
+        self.stopped = compiled.host_index.get(NOT_RUNNING, -1)
+        needs = [need for _, some in compiled.broken for need in some]
+        self.demand: Ints = np.concatenate([arrays.demand, *(np.repeat(need.demand, self.modes)[:, None] for need in needs)], axis=1)
+        self.room: Ints = np.concatenate([arrays.room, *(need.room[:, None] for need in needs)], axis=1)
+        self.kept: Mask = np.concatenate([arrays.kept, np.zeros(len(needs), dtype=np.bool_)])
+        self.used: Ints = np.zeros_like(self.room)
+        np.add.at(self.used, where // self.modes, self.demand[arrays.rows(where)])
+        self.used[:, :len(arrays.kept)] += arrays.away(where)
+        limited = self.room < ENDLESS
+        self.scale: Floats = np.where(limited.any(axis=0), 1.0 / np.maximum(1, np.where(limited, self.room, 0).max(axis=0)), 0.0)
+        self.size: Floats = (self.demand * self.scale).max(axis=1).reshape(-1, self.modes).max(axis=1)
+        self.groups: dict[int, list[Apart]] = {}
+        for group in arrays.apart:
+            for s in group.members.tolist():
+                self.groups.setdefault(s, []).append(group)
+        self.eligible, self.server_class = pinned(compiled, self._parts())
+        self.others: tuple[Packed, State] | None = None
+        if arrays.together or arrays.not_worse or arrays.scattered or arrays.near or compiled.problem.max_moves is not None:
+            packed = pack(compiled, compiled.problem.levels[:1])._replace(eligible=self.eligible, server_class=self.server_class)
+            self.others = packed, new_state(packed, where)
 
-    def _with_parts(self, compiled: Compiled, packed: Packed) -> Packed:
+    def _parts(self) -> dict[int, int]:
         """The groups of which nobody is in any part at home get the part they are in by now, or the one with most room, one after the other."""
-        arrays, parts, hosts = compiled.arrays, dict[int, int](), self.state.where // self.modes
-        free = (self.state.free * self.scale).min(axis=1, where=self.scale > 0, initial=1.0).clip(min=0.0)
-        size = (packed.demand[arrays.rows(arrays.start)] * self.scale).max(axis=1)
+        arrays, parts, hosts = self.arrays, dict[int, int](), self.where // self.modes
+        free = ((self.room - self.used) * self.scale).min(axis=1, where=self.scale > 0, initial=1.0).clip(min=0.0)
         taken: dict[tuple[int, int], float] = {}
         for g, group in enumerate(arrays.inside):
             if part_of(group, arrays.home) >= 0 or any(part[arrays.home[group.members]].any() for part in group.parts):
@@ -178,11 +191,15 @@ class _Work:
             now = part_of(group, hosts)
             parts[g] = now if now >= 0 else int(np.argmax(left)) if left else -1
             key = (id(group.parts), parts[g])
-            taken[key] = taken.get(key, 0.0) + float(size[group.members].sum())
-        if not parts:
-            return packed
-        eligible, server_class = pinned(compiled, parts)
-        return packed._replace(eligible=eligible, server_class=server_class)
+            taken[key] = taken.get(key, 0.0) + float(self.size[group.members].sum())
+        return parts
+
+    def stands(self, job: Job) -> bool:
+        """Whether what a job is about is still broken."""
+        if job.host == self.stopped:
+            return all(self.where[s] // self.modes == job.host for s in job.sets[0])
+        needs = slice(len(self.arrays.kept), None)
+        return bool((self.used[job.host, needs] > self.room[job.host, needs]).any())
 
     def difficulty(self, job: Job) -> float:
         """The size of the largest server in the easiest set."""
@@ -199,73 +216,86 @@ class _Work:
 
     def make_room(self, job: Job) -> bool:
         """Move one set of a job where others make room for it; False, and nothing changed, when none can be."""
-        closed = np.zeros(len(self.state.count), dtype=np.bool_)
+        closed = np.zeros(len(self.room), dtype=np.bool_)
         closed[job.host] = True
         return any(self._all_of(servers, lambda s: self._go(s, closed) or self._eject(s, closed)) for servers in islice(self.by_size(job), 3))
 
     def _all_of(self, servers: Sequence[int], move: Callable[[int], bool]) -> bool:
-        before = self.state.where.copy()
+        before = self.where.copy()
         if all(map(move, servers)):
             return True
-        for s in np.flatnonzero(np.not_equal(self.state.where, before)).tolist():
-            shift(self.packed, self.state, s, int(before[s]))
+        for s in np.flatnonzero(np.not_equal(self.where, before)).tolist():
+            self._shift(s, int(before[s]))
         return False
 
     def _go(self, server: int, closed: Mask) -> bool:
-        """Put a server in the tightest place that repairs something."""
+        """Put a server in the tightest place."""
+        here = self.where[server] // self.modes
         for place in self._places(server, closed):
-            if shift_legal(self.packed, self.state, server, place) and shift_cost(self.packed, self.state, server, place) < -_SAME:
-                shift(self.packed, self.state, server, place)
+            if place // self.modes != here and self._legal(server, place):
+                self._shift(server, place)
                 return True
         return False
 
     def _eject(self, server: int, closed: Mask) -> bool:
         """Put a server on a host where another one makes room by going elsewhere, small ones asked first."""
-        packed, state, modes = self.packed, self.state, self.modes
-        hosts = state.where // modes
-        seated = packed.demand[np.arange(len(hosts)) * modes + state.where % modes]
-        open_to = ~closed & packed.eligible[packed.server_class[server]].astype(np.bool_)
-        for seat in np.flatnonzero(packed.seats[server]).tolist():
-            need = packed.demand[server * modes + seat]
-            enough = ((self._free()[hosts] + seated >= need) | (need <= 0)).all(axis=1) & open_to[hosts]
-            able = np.flatnonzero(enough & self.movable)
-            able = able[np.argsort(self.size[able], kind="stable")][:_EJECTIONS]
-            for other in able.tolist():
-                if other != server and self._swap_in(server, int(hosts[other]) * modes + seat, other, closed):
+        hosts = self.where // self.modes
+        seated = self.demand[self.arrays.rows(self.where)]
+        open_to = ~closed & (hosts[server] != np.arange(len(closed))) & (self.eligible[self.server_class[server]] > 0)
+        for seat in np.flatnonzero(self.arrays.seats[server]).tolist():
+            need = self.demand[server * self.modes + seat]
+            free = (self.room - self.used)[hosts] + np.where(self.kept, 0, seated)
+            able = np.flatnonzero(((free >= need) | (need <= 0)).all(axis=1) & open_to[hosts] & self.arrays.movable)
+            for other in able[np.argsort(self.size[able], kind="stable")][:_EJECTIONS].tolist():
+                if self._swap_in(server, int(hosts[other]) * self.modes + seat, other, closed):
                     return True
         return False
 
     def _swap_in(self, server: int, place: int, other: int, closed: Mask) -> bool:
         """Send another server away from a host and put the server there; False, and nothing changed, when that does not work."""
-        packed, state, old = self.packed, self.state, int(self.state.where[other])
+        old = int(self.where[other])
         here = np.arange(len(closed)) == old // self.modes
         for refuge in islice(self._places(other, closed | here), 3):
-            if shift_legal(packed, state, other, refuge) and shift_cost(packed, state, other, refuge) <= _SAME:
-                shift(packed, state, other, refuge)
-                if shift_legal(packed, state, server, place) and shift_cost(packed, state, server, place) < -_SAME:
-                    shift(packed, state, server, place)
+            if self._legal(other, refuge):
+                self._shift(other, refuge)
+                if place in self._places(server, ~here) and self._legal(server, place):
+                    self._shift(server, place)
                     return True
-                shift(packed, state, other, old)
+                self._shift(other, old)
         return False
-
-    def _free(self) -> Ints:
-        free: Ints = self.state.free.copy()
-        return free
 
     def _places(self, server: int, closed: Mask) -> Iterator[int]:
         """Places with room for a server on hosts that are not closed and where nobody of its groups kept apart stands against it, tightest first."""
-        packed, state = self.packed, self.state
-        hosts = ~closed & packed.eligible[packed.server_class[server]].astype(np.bool_)
-        for g in packed.apart[packed.apart_from[server]:packed.apart_from[server + 1]].tolist():
-            hosts &= state.apart[g] < packed.apart_limit[g]
+        hosts = ~closed & (self.eligible[self.server_class[server]] > 0)
+        for group in self.groups.get(server, ()):
+            others = group.members[group.members != server]
+            on, count = np.unique(self.where[others] // self.modes, return_counts=True)
+            hosts[on[count + group.held[on] >= group.limit]] = False
+            hosts &= group.held < group.limit
         numbers = np.flatnonzero(hosts)
-        free = self._free()[numbers]
+        free = (self.room - self.used)[numbers]
         places: list[Ints] = []
         left: list[Floats] = []
-        for seat in np.flatnonzero(packed.seats[server]).tolist():
-            need = packed.demand[server * self.modes + seat]
+        for seat in np.flatnonzero(self.arrays.seats[server]).tolist():
+            need = self.demand[server * self.modes + seat]
             fits = ((free >= need) | (need <= 0)).all(axis=1)
             places.append(numbers[fits] * self.modes + seat)
             left.append((free[fits] - need) @ self.scale)
-        found = np.concatenate(places)
-        yield from found[np.argsort(np.concatenate(left), kind="stable")].tolist()
+        found, tight = np.concatenate(places), np.concatenate(left)
+        if len(found):
+            yield int(found[tight.argmin()])  # nearly always the only one that is asked for
+            yield from found[np.argsort(tight, kind="stable")[1:]].tolist()
+
+    def _legal(self, server: int, place: int) -> bool:
+        return self.others is None or bool(shift_legal(*self.others, server, place))
+
+    def _shift(self, server: int, place: int) -> None:
+        """Put a server in a place, counting what it keeps on the host where it starts."""
+        start, old = int(self.arrays.start[server]), int(self.where[server])
+        for at, sign in ((old, -1), (place, 1)):
+            self.used[at // self.modes] += sign * self.demand[server * self.modes + at % self.modes]
+            if at != start:
+                self.used[start // self.modes] += sign * np.where(self.kept, self.demand[server * self.modes + start % self.modes], 0)
+        self.where[server] = place
+        if self.others is not None:
+            shift(*self.others, server, place)

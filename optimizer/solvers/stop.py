@@ -13,8 +13,16 @@ class Stop(Protocol):
         """Begin to count."""
         ...
 
+    def count(self, iterations: int) -> None:
+        """Hear that so many iterations were made."""
+        ...
+
+    def spent(self) -> float:
+        """The share of the budget that is spent; 1 or more means stop."""
+        ...
+
     def remaining_s(self) -> float:
-        """Seconds left; 0 or less means stop."""
+        """Seconds left; 0 or less means stop, and no end is infinite."""
         ...
 
 
@@ -34,6 +42,45 @@ class MaxRuntime:
         """Begin to count."""
         self._begin = time.monotonic()
 
+    def count(self, iterations: int) -> None:
+        """Nothing: only time counts."""
+
+    def spent(self) -> float:
+        """The share of the time."""
+        return (time.monotonic() - self._begin) / self.seconds
+
     def remaining_s(self) -> float:
         """Seconds left."""
         return self.seconds - (time.monotonic() - self._begin)
+
+
+@dataclass
+class MaxIterations:
+    """Stop after so many iterations, whatever the clock says: the same seed then gives the same result. Raises ValueError unless above 0.
+
+    An iteration is one change tried by a search; exact solvers do their work in fixed amounts of their own measure.
+    """
+
+    iterations: int
+    _done: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Check the limit."""
+        if self.iterations < 1:
+            raise ValueError(f"a limit of {self.iterations} iterations; it must be above 0")
+
+    def started(self) -> None:
+        """Begin to count."""
+        self._done = 0
+
+    def count(self, iterations: int) -> None:
+        """Add to what was made."""
+        self._done += iterations
+
+    def spent(self) -> float:
+        """The share of the iterations."""
+        return self._done / self.iterations
+
+    def remaining_s(self) -> float:
+        """No end of time until the iterations are made."""
+        return math.inf if self._done < self.iterations else 0.0

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.arrays import Arrays, Ints, Mask, compile_arrays, room_for
+from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.numa import Numa
 from optimizer.errors import PlacewrightError
 from optimizer.growth import NOT_RUNNING, needed
 from optimizer.load import Metric, host_capacity, server_load
@@ -64,12 +66,12 @@ class Compiled:
 
     def pools(self, objective: Fragmentation) -> list[int]:
         """The packed quantities whose free pieces count; raises PlacewrightError where no rule packs them."""
-        arrays = self.arrays
-        names = [f"{objective.resource}/{node}" for node in range(arrays.modes)] if objective.numa else [objective.resource]
-        if missing := [name for name in names if name not in arrays.quantities]:
-            raise PlacewrightError(f"objective {objective.name} speaks of {missing[0]}, which no rule packs: it needs the rule "
-                                   f"{'numa' if objective.numa else 'capacity'} and servers that take it")
-        return [arrays.quantities.index(name) for name in names]
+        needed = Numa if objective.numa else Capacity
+        if not any(isinstance(rule, needed) for rule in self.problem.constraints):
+            raise PlacewrightError(f"objective {objective.name} speaks of room that rule {needed.name} packs, and that is not among the rules")
+        modes, quantities = range(self.arrays.modes), self.arrays.quantities
+        names = [f"{objective.resource}/{node}" for node in modes] if objective.numa else [objective.resource]
+        return [quantities.index(name) for name in names if name in quantities]
 
     def free_now(self, objective: Fragmentation) -> int:
         """The free room that pieces are a share of; 1 where there is none."""
@@ -114,6 +116,12 @@ class Compiled:
         level = capacity * total // max(1, int(capacity[self.available].sum()))
         return Balance(load, capacity, level, counted)
 
+
+    @cached_property
+    def broken(self) -> tuple[tuple[Broken, tuple[Need, ...]], ...]:
+        """What the first level asks to repair, each with its needs."""
+        asked = [term.objective for level in self.problem.levels[:1] for term in level if isinstance(term.objective, Broken)]
+        return tuple((objective, self.needs(objective)) for objective in asked)
 
     def needs(self, objective: Broken) -> tuple[Need, ...]:
         """The needs that a host may lack room for; there is room without end where servers do not run."""

@@ -1,6 +1,7 @@
 """Whatever starts when its parents have ended is legal, however long everything takes."""
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from migrate.order import Ordered, Step, order
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Inventory, Migration
+from optimizer.constraints.among import Among
+from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint, breaches
 from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.load_limit import LoadLimit
+from optimizer.constraints.preserve import Preserve
 from optimizer.placement import Placement, placement_of
 from policy_sources import nova
 from tests.support.clusters import clusters, in_flight, make_cluster, make_group, make_host, make_server
@@ -234,6 +238,27 @@ def test_a_member_that_others_migrate_counts_where_it_goes() -> None:
     assert found.steps[1].parents == (0,)
 
 
+def test_who_arrives_waits_for_room_for_the_growth_of_those_that_stay() -> None:
+    cluster = full_hosts(full("a", 3, 3, cpus=8), full("b", 2), full("c", cpus=8))
+    target = {"a0": "c", "a1": "a", "b0": "a"}
+    assert all(step.parents == () for step in ordered(cluster, target, [Capacity()]).steps)
+    found = ordered(cluster, target, [Capacity(), Preserve({"a1": {"VCPU": 5}})])
+    assert named(cluster, found.steps) == [("a0", "a", "c"), ("b0", "b", "a")]
+    assert found.steps[1].parents == (0,)
+
+
+def test_a_large_cloud_with_thousands_of_groups_is_ordered_in_seconds() -> None:
+    hosts, groups = 2001, 3000
+    servers = [make_server(f"s{n}", f"h{n % hosts}", cpu_cores=0) for n in range(3 * groups)]
+    cluster = make_cluster([make_host(f"h{n}", vcpus=16, disk_gb=200) for n in range(hosts)], servers)
+    rules = [Capacity(), *(AntiAffinity(f"g{n}", (f"s{n}", f"s{n + groups}", f"s{n + 2 * groups}")) for n in range(groups))]
+    target = {s.id: f"h{(n + 1) % hosts}" if n % 3 == 0 else s.host for n, s in enumerate(servers)}
+    begin = time.process_time()
+    found = ordered(cluster, target, rules)
+    assert (len(found.steps), found.left) == (groups, ())
+    assert time.process_time() - begin < 10  # about half a second
+
+
 # ---- swaps and stops
 
 
@@ -302,6 +327,12 @@ def test_a_server_that_cannot_go_on_does_not_stop_in_vain() -> None:
 def test_members_of_a_tied_group_make_no_stop() -> None:
     cluster = replace(full_hosts(full("a", 4), full("b", 4), full("c")), groups=(make_group("soft-affinity", "a0", "b0"),))
     assert ordered(cluster, {"a0": "b", "b0": "a"}).steps == ()
+
+
+def test_members_of_a_group_inside_a_set_of_hosts_make_no_stop() -> None:
+    cluster = full_hosts(full("a", 4), full("b", 4), full("c"))
+    among = Among("g", ("a0", "b0"), (frozenset("ab"), frozenset("c")))
+    assert ordered(cluster, {"a0": "b", "b0": "a"}, [Capacity(), among]).steps == ()
 
 
 @pytest.mark.parametrize(("limit", "steps"), [(None, 3), (3, 3), (2, 0)])

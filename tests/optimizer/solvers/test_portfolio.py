@@ -263,9 +263,9 @@ class Unheard:
 
 @pytest.mark.parametrize(("rules", "objective", "message"), [
     ((Unheard(),), MoveCost(),
-     "constraint unheard has no solver encoding; there are encodings for affinity, anti_affinity, available,"),
+     "constraint unheard has no solver encoding; there are encodings for affinity, among, anti_affinity, available,"),
     ((), Unheard(),
-     "objective unheard has no solver encoding; there are encodings for balance_cost, elsewhere,"),
+     "objective unheard has no solver encoding; there are encodings for balance_cost, broken, elsewhere,"),
 ])
 def test_unknown_kinds_are_refused(rules: tuple[Any, ...], objective: Any, message: str) -> None:
     cluster = make_cluster([make_host("h0")], [make_server("s0", "h0")])

@@ -133,6 +133,12 @@ def test_what_need_not_run_is_not_started() -> None:
     assert repaired(problem_of(cluster, {})) == {"s0": NOT_RUNNING}
 
 
+def test_where_there_is_nothing_nothing_is_broken() -> None:
+    assert repaired(problem_of(make_cluster([make_host("a")]), {"deleted": {"VCPU": 1}})) == {}
+    assert repaired(problem_of(make_cluster([make_host("a")]), {})) == {}
+    assert repaired(problem_of(make_cluster([]), {})) == {}
+
+
 # ---- what it is for
 
 
