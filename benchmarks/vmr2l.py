@@ -31,16 +31,20 @@ from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.moves import Moves
 from optimizer.placement import Placement, placement_of
 from optimizer.problem import Problem, Term
-from optimizer.snapshot import read_bytes, write_snapshot
+from optimizer.snapshot import read_bytes, read_snapshot, write_snapshot
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 
 
 def read_mapping(path: Path | str) -> Cluster:
-    """The mapping in a published file; one host per physical machine, allocation ratio 1. Raises PlacewrightError for another kind of file."""
+    """The mapping in a published file, one host per physical machine, allocation ratio 1; or a snapshot file that was made of one.
+
+    Raises PlacewrightError for another kind of file.
+    """
     try:
-        return _cluster(path, json.loads(read_bytes(path)))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        document = json.loads(read_bytes(path))
+        return read_snapshot(path) if "format" in document else _cluster(path, document)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise PlacewrightError(f"{path}: not a mapping in the format of VMR2L: {type(error).__name__}: {error}") from None
 
 
@@ -74,9 +78,8 @@ def _host(entry: dict[str, Any], zone: str) -> Host:
                            "MEMORY_MB": Inventory(total=max(int(entry["node_mem_mb"]), sum(node.memory_mb for node in numa)))})
 
 
-def read_problem(path: Path | str, max_moves: int, cores: int = 16, same_cluster: bool = False) -> Problem:
+def problem_of(cluster: Cluster, max_moves: int, cores: int = 16, same_cluster: bool = False) -> Problem:
     """Fewest fragments of ``cores`` cores within ``max_moves`` migrations; among equals, fewest migrations."""
-    cluster = read_mapping(path)
     fixed = {server.id: server.obstacles for server in cluster.servers if server.obstacles}
     rules: list[Constraint] = [Available(), Capacity(), Numa(), Movable(fixed)]
     if same_cluster:
@@ -101,7 +104,7 @@ def main() -> int:
     """Solve a mapping and write the ordered moves, or convert it into a snapshot file."""
     begin = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", required=True, help="the mapping, plain, .gz or .xz")
+    parser.add_argument("--case", required=True, help="the mapping, or a snapshot made of one; plain, .gz or .xz")
     parser.add_argument("--mnl", type=int, default=50, help="migration number limit (default 50)")
     parser.add_argument("--core", type=int, default=16, help="cores of a slot (default 16, the published one)")
     parser.add_argument("--seconds", type=float, default=60.0, help="wall time, reading included (default 60)")
@@ -117,7 +120,7 @@ def main() -> int:
         if arguments.snapshot:
             write_snapshot(read_mapping(arguments.case), arguments.snapshot)
             return 0
-        problem = read_problem(arguments.case, arguments.mnl, arguments.core, arguments.same_cluster)
+        problem = problem_of(read_mapping(arguments.case), arguments.mnl, arguments.core, arguments.same_cluster)
         read_s = time.monotonic() - begin
         result = solve(problem, MaxRuntime(max(0.1, arguments.seconds - read_s)), arguments.seed, arguments.threads)
         moves = ordered_moves(problem, result.placement)

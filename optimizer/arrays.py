@@ -40,7 +40,7 @@ from optimizer.constraints.transient import Transient
 from optimizer.constraints.zone import ZonePin
 from optimizer.errors import PlacewrightError
 from optimizer.growth import needed
-from optimizer.load import host_capacity, server_load
+from optimizer.load import load_limit, server_load
 from optimizer.placement import Placement, Seated, seats_of
 
 Ints = npt.NDArray[np.int64]
@@ -379,7 +379,7 @@ def _hypervisor(builder: _Builder, rule: Hypervisor) -> None:
 
 def _load_limit(builder: _Builder, rule: LoadLimit) -> None:
     demand = np.array([server_load(server, rule.metric) for server in builder.cluster.servers], dtype=np.int64)
-    room = np.array([int(host_capacity(host, rule.metric) * rule.max_percent / 100) for host in builder.cluster.hosts], dtype=np.int64)
+    room = np.array([load_limit(host, rule.metric, rule.max_percent) for host in builder.cluster.hosts], dtype=np.int64)
     builder.packed.append(_Packed(f"load:{rule.metric}", demand, room))
 
 

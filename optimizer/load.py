@@ -38,6 +38,11 @@ def host_capacity(host: Host, metric: Metric) -> int:
     return host.physical_cores * CENTICORES if metric == "cpu" else host.memory_mb
 
 
+def load_limit(host: Host, metric: Metric, max_percent: float) -> int:
+    """A share of what a host has, in percent, rounded down."""
+    return int(host_capacity(host, metric) * max_percent / 100)
+
+
 def host_load(cluster: Cluster, placement: Placement, metric: Metric) -> dict[str, int]:
     """Host name -> the sum of its servers' load under a placement."""
     load = {host.name: 0 for host in cluster.hosts}

@@ -140,6 +140,11 @@ def _inconsistencies(cluster: Cluster) -> Iterator[str]:
         if server.image is not None:
             yield from _unknown(f"{at}.image", "image", (server.image,), cluster.images)
         yield from _impossible(f"{at}.resources", server.resources)
+        yield from _repeated(f"{at}.numa", "", server.numa)
+        nodes = len(cluster.host_by_name[server.host].numa) if server.host in hosts else 0
+        for node in server.numa if server.host in hosts else ():
+            if not 0 <= node < nodes:
+                yield f"{at}.numa: {node}: {server.host} has {nodes} NUMA nodes, numbered from 0"
         if server.usage:
             yield from _impossible(f"{at}.usage", {"cpu_cores": server.usage.cpu_cores, "memory_mb": server.usage.memory_mb})
     for i, group in enumerate(cluster.groups):
@@ -155,7 +160,7 @@ def _inconsistencies(cluster: Cluster) -> Iterator[str]:
         yield from _impossible(f"{at}.resources", migration.resources)
 
 
-def _repeated(at: str, key: str, values: Iterable[str]) -> Iterator[str]:
+def _repeated(at: str, key: str, values: Iterable[str | int]) -> Iterator[str]:
     for value, count in Counter(values).items():
         if count > 1:
             yield f"{at}: {key or 'value'} {value!r} stands {count} times, once is right"

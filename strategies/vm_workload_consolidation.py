@@ -10,6 +10,7 @@ from optimizer.constraints.base import Constraint
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.objectives.hosts_in_use import HostsInUse, hosts_in_use
 from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.overload import Overload
 from optimizer.placement import Move, Placement, ServiceChange, placement_of
 from optimizer.problem import Problem, Term
 from strategies.base import LoadNeed, LoadParameters, Parameters
@@ -17,6 +18,8 @@ from strategies.base import LoadNeed, LoadParameters, Parameters
 # The share of all hosts that moving the whole cluster once would have to free. 0.5 empties a host as long as it carries no more than
 # twice an average host's servers.
 _COST_WEIGHT = {1: 2.0, 2: 1.0, 3: 0.5, 4: 0.2, 5: 0.0}
+# A host that is 1 % of its size above a limit weighs as much as a host in use.
+_OVERLOAD_WEIGHT = 100.0
 DISABLED_REASON = "placewright: emptied by vm_workload_consolidation"
 
 
@@ -41,14 +44,15 @@ class VmWorkloadConsolidation:
 
     def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: VmWorkloadConsolidationParameters,
                 max_moves: int | None) -> Problem:
-        """Hosts in use plus the weighed cost of moving; then the cost alone."""
+        """Hosts in use, hosts loaded above the limits weighing more, plus the weighed cost of moving; then the cost alone."""
         limits = (LoadLimit("cpu", parameters.max_cpu_percent), LoadLimit("memory", parameters.max_memory_percent))
         # HostsInUse is a share of the available hosts; as a share of all, the price of a host stays the same once others are disabled.
         available = sum(host.available for host in cluster.hosts)
         weight = _COST_WEIGHT[parameters.aggressiveness] * len(cluster.hosts) / max(1, available)
+        hosts = (Term(HostsInUse()), *(Term(Overload(limit.metric, limit.max_percent), _OVERLOAD_WEIGHT) for limit in limits))
         if weight:
-            return Problem(cluster, (*rules, *limits), ((Term(HostsInUse()), Term(MoveCost(), weight)),), max_moves)
-        return Problem(cluster, (*rules, *limits), ((Term(HostsInUse()),), (Term(MoveCost()),)), max_moves)
+            return Problem(cluster, (*rules, *limits), ((*hosts, Term(MoveCost(), weight)),), max_moves)
+        return Problem(cluster, (*rules, *limits), (hosts, (Term(MoveCost()),)), max_moves)
 
     def service_changes(self, cluster: Cluster, placement: Placement,
                         parameters: VmWorkloadConsolidationParameters) -> tuple[ServiceChange, ...]:

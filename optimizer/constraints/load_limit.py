@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Violation
-from optimizer.load import Metric, host_capacity, host_load, server_load
+from optimizer.load import Metric, host_capacity, host_load, load_limit, server_load
 from optimizer.placement import Placement
 
 
@@ -29,7 +29,7 @@ class LoadLimit:
         arrived = {placement[server.id] for server in cluster.servers
                    if placement[server.id] != server.host and server_load(server, self.metric) > 0}
         for host in cluster.hosts:
-            limit = int(host_capacity(host, self.metric) * self.max_percent / 100)
+            limit = load_limit(host, self.metric, self.max_percent)
             if load[host.name] > limit:
                 percent = 100 * load[host.name] / max(1, host_capacity(host, self.metric))
                 yield Violation(self.name, f"{self.metric} load of {host.name} is {percent:.1f} %, limit {self.max_percent:g} %",

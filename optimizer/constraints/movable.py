@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from optimizer.cluster import Cluster, Obstacle
 from optimizer.constraints.base import Violation
-from optimizer.placement import Placement
+from optimizer.placement import Placement, seats_of
 
 
 @dataclass(frozen=True, slots=True)
 class Movable:
-    """A server with an obstacle stays on its host (``obstacles``: server id -> reasons)."""
+    """A server with an obstacle stays on its host and NUMA node (``obstacles``: server id -> reasons)."""
 
     name: ClassVar[str] = "movable"
     continuous: ClassVar[bool] = True
@@ -19,8 +19,10 @@ class Movable:
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Servers with an obstacle that are not where they were."""
+        seats = seats_of(cluster, placement)
         for server_id, reasons in self.obstacles.items():
             server = cluster.server_by_id.get(server_id)
-            if server and reasons and placement[server_id] != server.host:
+            stays = server is not None and placement[server_id] == server.host and (len(server.numa) != 1 or seats[server_id] == server.numa[0])
+            if server and reasons and not stays:
                 why = "; ".join(reason.text for reason in reasons)
                 yield Violation(self.name, f"{server.name} cannot be moved: {why}", (server_id,), server.host)

@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.arrays import Index
+from optimizer.objectives.balance_cost import BalanceCost
+from optimizer.objectives.fragmentation import Fragmentation
+from optimizer.objectives.load_cost import LoadCost
 from optimizer.solvers.jit import inlined, kernel
 from optimizer.solvers.kernel import (
     State,
@@ -35,6 +38,7 @@ from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
 _MEETINGS = 40  # times that the chains compare what they have
+_TOLD = 4  # meetings from one word on what was found to the next, and to the next time that those behind go on from the best
 _SLICE_S = 0.05  # of work between two looks at the clock
 _FIRST_SLICE = 20_000  # proposals
 _HOT, _COLD = 1.0, 0.003  # temperature at the begin and the end, as a share of what moving a server typically changes
@@ -42,6 +46,12 @@ _FROZEN = 0.95  # share of the budget after which nothing worse is accepted
 _SHIFTS, _CHAINS = 0.05, 0.5  # shares of the kinds of proposals; the rest are swaps
 _PRICE = 1.0  # of the average server that is not in its start place, in temperatures, where quantities are kept
 _TARGETS = 8  # places that are tried for a server that is to be shifted
+
+
+def applies(compiled: Compiled) -> bool:
+    """Whether what hosts carry costs something everywhere, so that single changes show the way."""
+    kinds = (LoadCost, BalanceCost, Fragmentation)
+    return any(isinstance(term.objective, kinds) for level in compiled.problem.levels for term in level)
 
 
 @dataclass
@@ -75,12 +85,14 @@ def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: in
             until = begin + (1 - begin) * meeting / _MEETINGS
             list(pool.map(lambda chain, until=until: _run(packed, prices, chain, stop, scale, begin, until), chains))  # type: ignore[misc]
             leader = min(chains, key=lambda chain: chain.best_cost)
+            if meeting % _TOLD and stop.spent() < 1 and meeting < _MEETINGS:
+                continue
             if leader.best_cost < best - 1e-9 * max(1.0, abs(best)):
                 best, where = leader.best_cost, leader.best.copy()
                 found(where)
             ahead = min(chains, key=lambda chain: chain.cost)
             for chain in chains:
-                if chain is not ahead and meeting % 4 == 0:
+                if chain is not ahead:
                     assign_state(chain.state, ahead.state)
                     chain.cost = ahead.cost
             if stop.spent() >= 1:
@@ -205,9 +217,11 @@ def anneal(P, X, rng, servers, price, temperature, proposals, tried):
             limit = -temperature * math.log(_share(rng)) if temperature > 0 else 0.0
             limit -= (_priced(P, price, s, o, p) + _priced(P, price, t, p, q)) * temperature
             if simple:
-                change = sitting(P, s, p) - sitting(P, s, o) + sitting(P, t, q) - sitting(P, t, p)
-                change += host_change(P, X, a, s * M + o % M, -1) + host_change(P, X, b, t * M + p % M, s * M + p % M)
+                change = host_change(P, X, a, s * M + o % M, -1) + host_change(P, X, b, t * M + p % M, s * M + p % M)
                 change += host_change(P, X, c, -1, t * M + q % M)
+                if change > limit:  # what hosts cost decides first, it is seldom outweighed
+                    continue
+                change += sitting(P, s, p) - sitting(P, s, o) + sitting(P, t, q) - sitting(P, t, p)
                 if change > limit:
                     continue
             first = shift_cost(P, X, t, q)
@@ -222,7 +236,12 @@ def anneal(P, X, rng, servers, price, temperature, proposals, tried):
             if X.where[t] // M == a:
                 continue
             limit = -temperature * math.log(_share(rng)) if temperature > 0 else 0.0
-            limit -= (_priced(P, price, s, o, X.where[t]) + _priced(P, price, t, X.where[t], o)) * temperature
+            p = X.where[t]
+            limit -= (_priced(P, price, s, o, p) + _priced(P, price, t, p, o)) * temperature
+            if simple:
+                change = host_change(P, X, a, s * M + o % M, t * M + o % M) + host_change(P, X, p // M, t * M + p % M, s * M + p % M)
+                if change > limit:
+                    continue
             if swap_cost(P, X, s, t) <= limit and swap_legal(P, X, s, t):
                 swap(P, X, s, t)
     tried[0] += done

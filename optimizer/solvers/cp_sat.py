@@ -17,6 +17,7 @@ from ortools.sat.python import cp_model
 from optimizer.arrays import Index, Ints, Mask
 from optimizer.errors import PlacewrightError
 from optimizer.growth import NOT_RUNNING
+from optimizer.load import load_limit
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.broken import Broken
@@ -29,6 +30,7 @@ from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
@@ -474,6 +476,12 @@ def _load_cost(model: _Model, objective: LoadCost) -> _Encoded:
     return _Encoded(_beyond(model, amounts, safe, objective.resource), 1, int(amounts.sum()))
 
 
+def _overload(model: _Model, objective: Overload) -> _Encoded:
+    balance = model.compiled.balance[objective.metric]
+    safe = {h: load_limit(host, objective.metric, objective.max_percent) for h, host in enumerate(model.compiled.problem.cluster.hosts)}
+    return _Encoded(_beyond(model, balance.load, safe, f"load:{objective.metric}"), max(1, int(balance.capacity.sum())), int(balance.load.sum()))
+
+
 def _beyond(model: _Model, amounts: Ints, safe: Mapping[int, int], name: str) -> Expr:
     """The sum over the hosts (of ``safe``: host -> amount) of what servers that hold ``amounts`` (S) use beyond."""
     outside = model.outside(amounts)
@@ -618,7 +626,7 @@ def _spread(model: _Model, objective: Spread) -> _Encoded:
         terms.append(sum(d**2 for d in far) - 2 * sum(far) * shift + len(far) * square)
         greatest += sum((abs(d) + top) ** 2 for d in far)
     known = min((model.most + objective.threshold**2) * scale, greatest)
-    rounding = (math.sqrt(known) + error) ** 2 - known
+    rounding = (math.sqrt(known) + error) ** 2 - known if error else 0.0
     greatest = greatest if math.isinf(root) else min(greatest, math.ceil(n * root**2))
     # What the threshold allows is seldom whole; parts that are small enough make it so.
     share = Fraction(objective.threshold).limit_denominator(10**4)
@@ -687,7 +695,7 @@ def _fragmentation(model: _Model, objective: Fragmentation) -> _Encoded:
 
 
 _TERMS: Mapping[type[Objective], Callable[[_Model, Any], _Encoded]] = {
-    MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread, Moves: _moves,
+    Overload: _overload, MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread, Moves: _moves,
     ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, LoadCost: _load_cost,
     BalanceCost: _balance_cost, HostCost: _host_cost, Broken: _broken, Fragmentation: _fragmentation,
 }

@@ -98,6 +98,8 @@ def descend(state: State, stop: Stop) -> None:
         if len(movable) > rows_at_once:  # look at the hottest hosts first and take the best move of the first table that has one
             order = movable[np.argsort(-_heat(state)[state.where[movable]], kind="stable")]
         for begin in range(0, len(order), rows_at_once):
+            if stop.remaining_s() <= 0:
+                return
             rows = order[begin:begin + rows_at_once]
             legal, cost = state.tables(rows)
             gain = np.where(legal, cost, np.inf)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from optimizer.arrays import Index, Inside, Ints
 from optimizer.growth import NOT_RUNNING
+from optimizer.load import load_limit
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.broken import Broken
@@ -25,6 +26,7 @@ from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
@@ -323,7 +325,7 @@ def _bases(sizes: Ints, division: Index) -> npt.NDArray[np.int64]:
 
 def _spots(spots: list[tuple[Index, Floats]], servers: int, hosts: int) -> tuple[Index, Floats]:
     """Several tables of costs by class and host as one."""
-    if not spots:
+    if not spots or not servers:
         return np.zeros(servers, dtype=np.int32), np.zeros((1, hosts))
     keys, classes = np.unique(np.stack([kind for kind, _ in spots], axis=1), axis=0, return_inverse=True)
     cost = np.stack([sum((table[k] for k, (_, table) in zip(key, spots, strict=True)), np.zeros(hosts)) for key in keys])
@@ -333,6 +335,13 @@ def _spots(spots: list[tuple[Index, Floats]], servers: int, hosts: int) -> tuple
 def _load_cost(terms: _Terms, weight: float, objective: LoadCost) -> None:
     safe = np.array([objective.safety.get(host.name, int(_ENDLESS)) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
     terms.pieces.append((terms.resource(objective.resource), weight, safe))
+
+
+def _overload(terms: _Terms, weight: float, objective: Overload) -> None:
+    balance = terms.compiled.balance[objective.metric]
+    quantity = terms.quantity(f"load:{objective.metric}", lambda: balance.load)
+    safe = np.array([load_limit(host, objective.metric, objective.max_percent) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
+    terms.pieces.append((quantity, weight / max(1, int(balance.capacity.sum())), safe))
 
 
 def _balance_cost(terms: _Terms, weight: float, objective: BalanceCost) -> None:
@@ -417,8 +426,8 @@ def _fragmentation(terms: _Terms, weight: float, objective: Fragmentation) -> No
 
 
 PACKINGS: Mapping[type[Objective], Callable[[_Terms, float, Any], None]] = {
-    LoadCost: _load_cost, BalanceCost: _balance_cost, Spread: _spread, HostsInUse: _hosts_in_use, HostCost: _host_cost, MoveCost: _move_cost,
-    Moves: _moves, ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, Remaining: _remaining,
+    LoadCost: _load_cost, Overload: _overload, BalanceCost: _balance_cost, Spread: _spread, HostsInUse: _hosts_in_use, HostCost: _host_cost,
+    MoveCost: _move_cost, Moves: _moves, ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, Remaining: _remaining,
     Elsewhere: _elsewhere, Broken: _broken, Fragmentation: _fragmentation,
 }
 """The one table that joins each objective with its weights for the kernels."""

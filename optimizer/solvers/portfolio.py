@@ -1,16 +1,19 @@
-"""The one way to solve a problem: local search first, then the exact solver on all of it or on parts of it."""
+"""The one way to solve a problem: stages in a fixed order, each for the problems it applies to, until the best is proven or the budget spent."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from optimizer.arrays import Index
+from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
-from optimizer.solvers import bounds, levelling, levelling_bound, lns, local_search, patterns, repair
+from optimizer.solvers import annealing, bounds, levelling, levelling_bound, lns, local_search, patterns, repair
 from optimizer.solvers.cp_sat import Scope, check_objectives, size, solve_cp_sat
-from optimizer.solvers.stop import Stop
+from optimizer.solvers.stop import Part, Stop
 from optimizer.solvers.terms import Compiled, compile_problem
 
 EXACT_UP_TO = 30_000
@@ -18,6 +21,11 @@ EXACT_UP_TO = 30_000
 
 LEVELLED_BEYOND = 4_000
 """The same for problems of levelling, which finds and proves more than CP-SAT does in all but tiny ones."""
+
+_MET = 1e-9  # a value and its bound that are as near as this have met
+
+Bounds = tuple[float | None, ...]
+"""A proven lower bound for each level, None where nothing is known. A later level's holds where those before are met."""
 
 
 class IllegalResult(RuntimeError):
@@ -27,86 +35,164 @@ class IllegalResult(RuntimeError):
 def solve(problem: Problem, stop: Stop, seed: int = 0, threads: int = 1) -> Result:
     """The best legal placement found until ``stop``, with proven bounds; every result has passed the independent checkers.
 
-    The present placement is the start, so there always is a result. Deterministic for a seed and one thread
-    as long as time does not run out. Raises PlacewrightError for a rule or objective without encoding, IllegalResult on a defect.
+    The present placement is the start, so there always is a result. Deterministic for a seed and a number of threads when ``stop`` counts
+    iterations. Raises PlacewrightError for a rule or objective without encoding, IllegalResult on a defect.
     """
     begin = time.monotonic()
     stop.started()
     compiled = compile_problem(problem)
     check_objectives(compiled)
-    search = _Search(compiled, begin)
-    if repair.applies(compiled):
-        repair.improve(compiled, search.where, stop, lambda where: search.offer("repair", where))
-        reached = bounds.level_bounds(compiled, search.values)
-        if all(bound is not None and value - bound <= 1e-9 for value, bound in zip(search.values, reached, strict=True)):
-            return search.result(reached, True)
-    summed: tuple[float | None, ...] = (None,) * len(problem.levels)
-    if levelling.applies(compiled):
-        levelling.improve(compiled, search.where, stop, seed, lambda where: search.offer("levelling", where))
-        summed = levelling_bound.level_bounds(compiled, search.where, stop)
-        if search.meets(summed) or size(compiled) > LEVELLED_BEYOND:
-            return search.result(summed, search.meets(summed))
-    if patterns.applies(compiled):
-        exact = patterns.solve_patterns(compiled, stop, seed, lambda where: search.offer("patterns", where))
-        if exact is not None and exact.proven:
-            return search.result(exact.bounds, True)
-        summed = summed if exact is None else exact.bounds
-    _local_search(search, stop)
-    movable = compiled.arrays.movable
-    proven, level_bounds = False, bounds.level_bounds(compiled, search.values)
-    if not movable.any():
-        proven, level_bounds = True, search.values
-    elif size(compiled) <= EXACT_UP_TO:
-        everything = Scope(servers=movable, hosts=np.ones(len(compiled.arrays.room), dtype=np.bool_))
-        answer = solve_cp_sat(compiled, search.where, everything, stop, seed, threads)
-        search.offer("cp_sat", answer.where)
-        proven = answer.proven
-        level_bounds = tuple(_greater(a, b) for a, b in zip(answer.bounds, level_bounds, strict=True))
-    else:
-        lns.improve(compiled, search.where, stop, seed, threads, lambda where: search.offer("lns", where))
-    return search.result(tuple(_greater(a, b) for a, b in zip(level_bounds, summed, strict=True)), proven)
-
-
-def _local_search(search: "_Search", stop: Stop) -> None:
-    state = local_search.State(search.compiled, search.where)
-    if any(isinstance(term.objective, HostsInUse) for level in search.compiled.problem.levels for term in level):
-        local_search.evacuate(state, stop)  # no single move empties a host
-    local_search.descend(state, stop)
-    search.offer("local_search", state.now.where.copy())
-
-
-def _greater(first: float | None, second: float | None) -> float | None:
-    known = [bound for bound in (first, second) if bound is not None]
-    return max(known) if known else None
+    search = _Search(compiled, stop, seed, threads, begin)
+    for stage in STAGES:
+        if search.proven or stop.remaining_s() <= 0:
+            break
+        if stage.applies(compiled):
+            search.learn(stage.run(search))
+            search.check(stage.name)
+    return search.result()
 
 
 class _Search:
-    """The best placement so far and how it came about."""
+    """The best placement so far, how it came about, and what is proven."""
 
-    def __init__(self, compiled: Compiled, begin: float) -> None:
-        self.compiled, self.begin = compiled, begin
+    def __init__(self, compiled: Compiled, stop: Stop, seed: int, threads: int, begin: float) -> None:
+        self.compiled, self.stop, self.seed, self.threads, self.begin = compiled, stop, seed, threads, begin
         self.where: Index = compiled.arrays.start
         self.values = compiled.problem.values(compiled.arrays.placement(self.where))
+        self.bounds: list[float | None] = [None] * len(self.values)
         self.trace = [Step(0.0, "present", self.values)]
+        self.checked = self.where
+        self.check_s = time.monotonic() - begin  # compiling the rules takes about as long as checking them
+
+    def offers(self, solver: str) -> Callable[[Index], None]:
+        """A way for a solver to tell what it found."""
+        return lambda where: self.offer(solver, where)
 
     def offer(self, solver: str, where: Index) -> None:
-        """Take over a placement when it is better; raises IllegalResult when a checker rejects it."""
-        placement = self.compiled.arrays.placement(where)
-        values = self.compiled.problem.values(placement)
+        """Take over a placement when it is better."""
+        values = self.compiled.problem.values(self.compiled.arrays.placement(where))
         if not better(values, self.values):
             return
-        if found := self.compiled.problem.breaches(placement):
-            raise IllegalResult(f"{solver}: {len(found)} breaches, first {found[0].rule}: {found[0].text}")
-        self.where, self.values = where, values
+        first = next(n for n, (new, old) in enumerate(zip(values, self.values, strict=True)) if abs(new - old) > _MET)
+        self.bounds[first + 1:] = [None] * len(self.bounds[first + 1:])  # they held among placements that were as good as the old one
+        self.where, self.values = where.copy(), values
         self.trace.append(Step(time.monotonic() - self.begin, solver, values))
 
-    def meets(self, level_bounds: tuple[float | None, ...]) -> bool:
-        """Whether every level is as good as its bound."""
-        return all(bound is not None and value - bound <= 1e-9 for value, bound in zip(self.values, level_bounds, strict=True))
+    def learn(self, found: Bounds) -> None:
+        """Take over what a stage proved; of a later level only as long as the levels before are met."""
+        for n, (bound, known, value) in enumerate(zip(found, self.bounds, self.values, strict=True)):
+            if bound is not None and (known is None or bound > known):
+                self.bounds[n] = bound
+            best = self.bounds[n]
+            if best is None or value - best > _MET:
+                return
 
-    def result(self, level_bounds: tuple[float | None, ...], proven: bool) -> Result:
+    @property
+    def proven(self) -> bool:
+        """Whether every level is as good as its bound."""
+        return all(bound is not None and value - bound <= _MET for value, bound in zip(self.values, self.bounds, strict=True))
+
+    def check(self, solver: str) -> None:
+        """Let the checkers judge what is new; raises IllegalResult when they reject it."""
+        if self.where is not self.checked:
+            if found := self.compiled.problem.breaches(self.compiled.arrays.placement(self.where)):
+                raise IllegalResult(f"{solver}: {len(found)} breaches, first {found[0].rule}: {found[0].text}")
+            self.checked = self.where
+
+    def result(self) -> Result:
         """The end of the search as a Result; a bound above the value by rounding is lowered to it."""
         levels = tuple(LevelResult(value, None if bound is None else min(bound, value))
-                       for value, bound in zip(self.values, level_bounds, strict=True))
-        status = Status.OPTIMAL if proven else Status.FEASIBLE
+                       for value, bound in zip(self.values, self.bounds, strict=True))
+        status = Status.OPTIMAL if self.proven else Status.FEASIBLE
         return Result(status, self.compiled.arrays.placement(self.where), levels, tuple(self.trace))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A solver of the portfolio: its name, which problems it is for, and how it is run."""
+
+    name: str
+    applies: Callable[[Compiled], bool]
+    run: Callable[[_Search], Bounds]
+
+
+def _always(compiled: Compiled) -> bool:
+    return True
+
+
+def _small(compiled: Compiled) -> bool:
+    return size(compiled) <= EXACT_UP_TO and not _levelled(compiled)
+
+
+def _levelled(compiled: Compiled) -> bool:
+    return levelling.applies(compiled) and size(compiled) > LEVELLED_BEYOND
+
+
+def _emptying(compiled: Compiled) -> bool:
+    return any(isinstance(term.objective, HostsInUse | HostCost) for level in compiled.problem.levels for term in level)
+
+
+def _bounds(search: _Search) -> Bounds:
+    return bounds.level_bounds(search.compiled, search.values) if search.compiled.arrays.movable.any() else search.values
+
+
+def _repair(search: _Search) -> Bounds:
+    repair.improve(search.compiled, search.where, search.stop, search.offers("repair"))
+    return _bounds(search)
+
+
+def _level(search: _Search) -> Bounds:
+    levelling.improve(search.compiled, search.where, search.stop, search.seed, search.offers("levelling"))
+    return levelling_bound.level_bounds(search.compiled, search.where, search.stop)
+
+
+def _pattern(search: _Search) -> Bounds:
+    answer = patterns.solve_patterns(search.compiled, search.stop, search.seed, search.offers("patterns"))
+    return (None,) * len(search.values) if answer is None else answer.bounds
+
+
+def _empty(search: _Search) -> Bounds:
+    state = local_search.State(search.compiled, search.where)
+    local_search.evacuate(state, search.stop)
+    search.offer("evacuation", state.now.where)
+    return _bounds(search)
+
+
+def _descend(search: _Search) -> Bounds:
+    state = local_search.State(search.compiled, search.where)
+    local_search.descend(state, search.stop)
+    search.offer("descent", state.now.where)
+    return _bounds(search)
+
+
+def _anneal(search: _Search) -> Bounds:
+    """All the time that is left but what the last check takes; half of it where the exact solver comes after."""
+    share = 0.5 if _small(search.compiled) else 1.0
+    annealing.improve(search.compiled, search.where, Part(search.stop, share, search.check_s), search.seed, search.threads, search.offers("annealing"))
+    return _bounds(search)
+
+
+def _solve_exactly(search: _Search) -> Bounds:
+    everything = Scope(servers=search.compiled.arrays.movable, hosts=np.ones(len(search.compiled.arrays.room), dtype=np.bool_))
+    answer = solve_cp_sat(search.compiled, search.where, everything, search.stop, search.seed, search.threads)
+    search.offer("cp_sat", answer.where)
+    return answer.bounds
+
+
+def _search_neighbourhoods(search: _Search) -> Bounds:
+    lns.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("lns"))
+    return _bounds(search)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("bounds", _always, _bounds),
+    Stage("repair", repair.applies, _repair),
+    Stage("levelling", levelling.applies, _level),
+    Stage("patterns", patterns.applies, _pattern),
+    Stage("evacuation", _emptying, _empty),
+    Stage("descent", lambda compiled: not annealing.applies(compiled) and not _levelled(compiled), _descend),
+    Stage("annealing", annealing.applies, _anneal),
+    Stage("cp_sat", _small, _solve_exactly),
+    Stage("lns", lambda compiled: not annealing.applies(compiled) and not _levelled(compiled) and not _small(compiled), _search_neighbourhoods),
+)
+"""The portfolio, in the order in which its solvers run."""

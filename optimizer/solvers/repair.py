@@ -130,8 +130,11 @@ def _greedy(excess: Ints, demand: Ints) -> tuple[int, ...]:
 
 def improve(compiled: Compiled, where: Index, stop: Stop, found: Callable[[Index], None]) -> Index:
     """Repair a legal placement as far as it can be within the time; ``found`` gets the placement when something was repaired."""
+    todo = jobs(compiled, where)
+    if not todo:
+        return where
     work = _Work(compiled, where)
-    todo = sorted(jobs(compiled, where), key=work.difficulty, reverse=True)
+    todo.sort(key=work.difficulty, reverse=True)
     closed = np.zeros(len(compiled.arrays.room), dtype=np.bool_)
     closed[[job.host for job in todo]] = True
     open_to_all = np.zeros_like(closed)

@@ -84,3 +84,38 @@ class MaxIterations:
     def remaining_s(self) -> float:
         """No end of time until the iterations are made."""
         return math.inf if self._done < self.iterations else 0.0
+
+
+@dataclass
+class Part:
+    """A share of what another criterion has left when this one is made, and ``reserve_s`` seconds less."""
+
+    whole: Stop
+    share: float = 1.0
+    reserve_s: float = 0.0
+    _from: float = field(default=0.0, init=False)
+    _to: float = field(default=1.0, init=False)
+
+    def __post_init__(self) -> None:
+        """See what is left."""
+        self._from, left = self.whole.spent(), self.whole.remaining_s()
+        kept = min(1.0, self.reserve_s / left) if 0 < left < math.inf else 0.0
+        self._to = self._from + (1 - self._from) * self.share * (1 - kept)
+
+    def started(self) -> None:
+        """Nothing: it began when it was made."""
+
+    def count(self, iterations: int) -> None:
+        """Pass on what was made."""
+        self.whole.count(iterations)
+
+    def spent(self) -> float:
+        """The share of this part."""
+        return (self.whole.spent() - self._from) / max(1e-12, self._to - self._from)
+
+    def remaining_s(self) -> float:
+        """Seconds of this part that are left."""
+        left, spent = self.whole.remaining_s(), self.whole.spent()
+        if math.isinf(left):
+            return left if spent < self._to else 0.0
+        return left * (self._to - spent) / max(1e-12, 1 - spent)

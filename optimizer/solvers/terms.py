@@ -66,9 +66,9 @@ class Compiled:
 
     def pools(self, objective: Fragmentation) -> list[int]:
         """The packed quantities whose free pieces count; raises PlacewrightError where no rule packs them."""
-        needed = Numa if objective.numa else Capacity
-        if not any(isinstance(rule, needed) for rule in self.problem.constraints):
-            raise PlacewrightError(f"objective {objective.name} speaks of room that rule {needed.name} packs, and that is not among the rules")
+        kind = Numa if objective.numa else Capacity
+        if not any(isinstance(rule, kind) for rule in self.problem.constraints):
+            raise PlacewrightError(f"objective {objective.name} speaks of room that rule {kind.name} packs, and that is not among the rules")
         modes, quantities = range(self.arrays.modes), self.arrays.quantities
         names = [f"{objective.resource}/{node}" for node in modes] if objective.numa else [objective.resource]
         return [quantities.index(name) for name in names if name in quantities]

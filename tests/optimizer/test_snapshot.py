@@ -111,6 +111,8 @@ def test_a_directory_is_no_snapshot(tmp_path: Path) -> None:
     ("migrations.0.server", "s9", "cluster.migrations[0].server: there is no server 's9' in this snapshot"),
     ("migrations.0.destination", "h9", "cluster.migrations[0].destination: there is no host 'h9' in this snapshot"),
     ("migrations.0.source", "h9", "cluster.migrations[0].source: there is no host 'h9' in this snapshot"),
+    ("servers.0.numa", [0], "cluster.servers[0].numa: 0: h1 has 0 NUMA nodes, numbered from 0"),
+    ("servers.0.numa", [-1], "cluster.servers[0].numa: -1: h1 has 0 NUMA nodes, numbered from 0"),
     ("hosts.2.name", "h1", "cluster.hosts: name 'h1' stands 2 times, once is right"),
     ("hosts.1.id", "i1", "cluster.hosts: id 'i1' stands 2 times, once is right"),
     ("servers.1.id", "s1", "cluster.servers: id 's1' stands 2 times, once is right"),

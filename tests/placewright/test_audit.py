@@ -55,7 +55,7 @@ def test_the_whole_plan(tmp_path: Any) -> None:
     assert plan.message.startswith(f"{len(plan.actions)} migrations, 0 service changes. ")
     assert "cpu spread % 35.355 -> " in plan.message
     assert plan.notes == ("it was dark",)
-    assert [level.name for level in plan.levels] == ["spread", "move_cost"]
+    assert [level.name for level in plan.levels] == ["spread", "moves + move_cost"]
     assert (plan.objective, plan.bound, plan.gap) == (plan.levels[0].value, plan.levels[0].bound, plan.levels[0].gap)
     assert said == ["reading hosts and servers", "reading the load of 4 servers",
                     f"solving: 3 hosts, 4 servers, {len(nova_rules(cluster, strategy(plan.strategy).parameters())) + 2} rules, at most 20 s",

@@ -14,8 +14,11 @@ from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
 from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.fault_domains import FaultDomains
+from optimizer.constraints.numa import Numa
 from optimizer.constraints.preserve import Preserve
 from optimizer.constraints.run import Run
+from optimizer.constraints.transient import Transient
 from optimizer.growth import NOT_RUNNING
 from optimizer.objectives.broken import Broken
 from optimizer.objectives.moves import Moves
@@ -27,7 +30,9 @@ from optimizer.solvers import bounds, repair
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.solvers.terms import compile_problem
-from tests.support.clusters import make_cluster, make_host, make_server, moved
+from policy_sources import nova
+from tests.support.clusters import clusters, make_cluster, make_host, make_server, moved
+from tests.support.numa import numa_clusters
 
 STOPPED = make_host(NOT_RUNNING, status="disabled", inventory={}, vcpus=0, memory_mb=0, disk_gb=0)
 
@@ -157,6 +162,26 @@ def test_the_portfolio_proves_a_repair_that_meets_the_bound() -> None:
     assert (result.status, result.values) == (Status.OPTIMAL, (0.0, 2.0))
     assert [level.bound for level in result.levels] == [0.0, 2.0]
     assert result.trace[-1].solver == "repair"
+
+
+@settings(max_examples=120)
+@given(clusters(max_servers=8), st.data())
+def test_whatever_the_rules_a_repair_is_legal_and_for_the_better(cluster: Cluster, data: st.DataObject) -> None:
+    grown = {server.id: {"VCPU": data.draw(st.integers(1, 6)), "MEMORY_MB": 2048} for server in cluster.servers if data.draw(st.booleans())}
+    ids = tuple(server.id for server in cluster.servers)
+    rules = (*nova.constraints(cluster), Transient(frozenset({"VCPU"})), FaultDomains("zones", ids[:3], {h.name: h.zone for h in cluster.hosts}, 2),
+             Preserve(grown), Among("g", ids[2:5], (frozenset({"h0", "h1"}), frozenset({"h2"}))))
+    problem = Problem(cluster, rules, ((Term(Broken(grown)),), (Term(Moves()),)), max_moves=data.draw(st.sampled_from((None, 1))))
+    before, after = problem.values(moved(cluster)), problem.values(repaired(problem))
+    assert after == before or after[0] < before[0]
+
+
+@given(numa_clusters(), st.data())
+def test_servers_on_numa_nodes_are_repaired_legally(cluster: Cluster, data: st.DataObject) -> None:
+    grown = {server.id: {"VCPU": data.draw(st.integers(1, 40))} for server in cluster.servers if data.draw(st.booleans())}
+    problem = Problem(cluster, (Capacity(), Numa(), Preserve(grown)), ((Term(Broken(grown)),), (Term(Moves()),)))
+    before, after = problem.values(moved(cluster)), problem.values(repaired(problem))
+    assert after == before or after[0] < before[0]
 
 
 # ---- the bound
