@@ -87,17 +87,16 @@ def problem_of(cluster: Cluster, max_moves: int, cores: int = 16, same_cluster: 
     return Problem(cluster, tuple(rules), ((Term(Fragmentation(cores, numa=True)),), (Term(Moves()),)), max_moves)
 
 
-def ordered_moves(problem: Problem, placement: Placement) -> list[list[str | int]]:
-    """The moves to a placement in a safe order, as [vm, host, numa]; moves without a safe moment are left out."""
+def ordered_moves(problem: Problem, placement: Placement) -> tuple[list[list[str | int]], Placement]:
+    """The moves to a placement in a safe order, as [vm, host, numa], and what they reach; moves without a safe moment are left out."""
     arrays = compile_arrays(problem.cluster, problem.constraints)
-    target = arrays.where(placement)
-    steps = order(arrays, target, [s for s in range(len(target)) if target[s] != arrays.start[s]], problem.max_moves).steps
+    target, where = arrays.where(placement), arrays.start.copy()
     moves: list[list[str | int]] = []
-    for step in steps:
-        host, seat = divmod(step.destination, arrays.modes)
-        moves.append([problem.cluster.servers[step.server].id, problem.cluster.hosts[host].name,
-                      *([seat] if len(problem.cluster.servers[step.server].numa) == 1 else [])])
-    return moves
+    for step in order(arrays, target, [s for s in range(len(target)) if target[s] != arrays.start[s]], problem.max_moves).steps:
+        server, (host, seat) = problem.cluster.servers[step.server], divmod(step.destination, arrays.modes)
+        moves.append([server.id, problem.cluster.hosts[host].name, *([seat] if len(server.numa) == 1 else [])])
+        where[step.server] = step.destination
+    return moves, arrays.placement(where)
 
 
 def main() -> int:
@@ -114,8 +113,8 @@ def main() -> int:
     parser.add_argument("--out", help="where the moves go")
     parser.add_argument("--snapshot", help="write the mapping as a snapshot file and solve nothing")
     arguments = parser.parse_args()
-    if not (arguments.out or arguments.snapshot) or arguments.mnl < 0 or arguments.core < 1:
-        parser.error("needs --out or --snapshot, --mnl 0 or more, --core 1 or more")
+    if not (arguments.out or arguments.snapshot) or arguments.mnl < 0 or arguments.core < 1 or not arguments.seconds > 0:
+        parser.error("needs --out or --snapshot, --mnl 0 or more, --core 1 or more, --seconds above 0")
     try:
         if arguments.snapshot:
             write_snapshot(read_mapping(arguments.case), arguments.snapshot)
@@ -123,7 +122,7 @@ def main() -> int:
         problem = problem_of(read_mapping(arguments.case), arguments.mnl, arguments.core, arguments.same_cluster)
         read_s = time.monotonic() - begin
         result = solve(problem, MaxRuntime(max(0.1, arguments.seconds - read_s)), arguments.seed, arguments.threads)
-        moves = ordered_moves(problem, result.placement)
+        moves, reached = ordered_moves(problem, result.placement)
     except (PlacewrightError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     Path(arguments.out).write_text(json.dumps(moves) + "\n")
@@ -132,8 +131,8 @@ def main() -> int:
     print(json.dumps({
         "case": problem.cluster.name, "hosts": len(problem.cluster.hosts), "servers": len(problem.cluster.servers), "mnl": arguments.mnl,
         "slots_before": objective.slots(problem.cluster, placement_of(problem.cluster)),
-        "slots_after": objective.slots(problem.cluster, result.placement),
-        "fr_before": round(objective.value(problem.cluster, placement_of(problem.cluster)), 6), "fr_after": round(level.value, 6),
+        "slots_after": objective.slots(problem.cluster, reached),
+        "fr_before": round(objective.value(problem.cluster, placement_of(problem.cluster)), 6), "fr_after": round(objective.value(problem.cluster, reached), 6),
         "fr_bound": None if level.bound is None else round(level.bound, 6), "gap": level.gap, "status": result.status.value,
         "moves": len(moves), "moves_without_order": int(result.values[1]) - len(moves), "read_s": round(read_s, 3),
         "seconds": round(time.monotonic() - begin, 3), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

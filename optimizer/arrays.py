@@ -31,7 +31,7 @@ from optimizer.constraints.hypervisor import Hypervisor
 from optimizer.constraints.isolation import AggregateIsolation, refusal
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.movable import Movable
-from optimizer.constraints.numa import RESOURCES, Numa, node_room, share
+from optimizer.constraints.numa import Numa
 from optimizer.constraints.preserve import Preserve
 from optimizer.constraints.run import Run
 from optimizer.constraints.soft_group import SoftGroup
@@ -41,6 +41,7 @@ from optimizer.constraints.zone import ZonePin
 from optimizer.errors import PlacewrightError
 from optimizer.growth import needed
 from optimizer.load import load_limit, server_load
+from optimizer.numa import RESOURCES, node_room, share
 from optimizer.placement import Placement, Seated, seats_of
 
 Ints = npt.NDArray[np.int64]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from optimizer.cluster import Cluster
+from optimizer.cluster import Cluster, Server
 
 Placement = Mapping[str, str]
 """Server id -> host name, for every server of a cluster."""
@@ -46,6 +46,13 @@ def moves_between(before: Placement, after: Placement) -> Iterator[Move]:
     for server, source in before.items():
         if after[server] != source or seats[0].get(server) != seats[1].get(server):
             yield Move(server, source, after[server])
+
+
+def arrivals(cluster: Cluster, placement: Placement) -> Mapping[str, Server]:
+    """Server id -> server, for those that are on another host than the cluster has them, or on another NUMA node."""
+    seats = placement.seat if isinstance(placement, Seated) else {}
+    return {server.id: server for server in cluster.servers
+            if placement[server.id] != server.host or (len(server.numa) == 1 and seats.get(server.id, server.numa[0]) != server.numa[0])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Violation
-from optimizer.placement import Placement
+from optimizer.placement import Placement, arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Available:
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Servers that arrived on a host that takes nobody."""
-        for server in cluster.servers:
+        for server in arrivals(cluster, placement).values():
             host = cluster.host_by_name[placement[server.id]]
-            if host.name != server.host and (not host.available or host.name in self.closed):
+            if not host.available or host.name in self.closed:
                 state = "being drained" if host.name in self.closed else f"{host.status} and {host.state}"
                 yield Violation(self.name, f"{host.name} is {state}; {server.name} cannot go there", (server.id,), host.name)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Violation
-from optimizer.placement import Placement
+from optimizer.placement import Placement, arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,12 @@ class Capacity:
         """Overfull (host, resource class) pairs, and servers larger than max_unit of the host they went to."""
         used: dict[str, dict[str, int]] = {host.name: defaultdict(int, host.held) for host in cluster.hosts}
         arrived: dict[str, list[str]] = defaultdict(list)
+        moved = arrivals(cluster, placement)
         for server in cluster.servers:
             here = placement[server.id]
             for name, amount in server.resources.items():
                 used[here][name] += amount
-            if here != server.host:
+            if server.id in moved:
                 arrived[here].append(server.id)
         for migration in cluster.migrations:
             server_on = cluster.server_by_id.get(migration.server)

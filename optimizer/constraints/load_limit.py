@@ -7,7 +7,7 @@ from typing import ClassVar
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Violation
 from optimizer.load import Metric, host_capacity, host_load, load_limit, server_load
-from optimizer.placement import Placement
+from optimizer.placement import Placement, arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,7 @@ class LoadLimit:
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Hosts above the limit."""
         load = host_load(cluster, placement, self.metric)
-        arrived = {placement[server.id] for server in cluster.servers
-                   if placement[server.id] != server.host and server_load(server, self.metric) > 0}
+        arrived = {placement[server.id] for server in arrivals(cluster, placement).values() if server_load(server, self.metric) > 0}
         for host in cluster.hosts:
             limit = load_limit(host, self.metric, self.max_percent)
             if load[host.name] > limit:

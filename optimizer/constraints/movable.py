@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from optimizer.cluster import Cluster, Obstacle
 from optimizer.constraints.base import Violation
-from optimizer.placement import Placement, seats_of
+from optimizer.placement import Placement, arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,9 @@ class Movable:
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Servers with an obstacle that are not where they were."""
-        seats = seats_of(cluster, placement)
+        moved = arrivals(cluster, placement)
         for server_id, reasons in self.obstacles.items():
             server = cluster.server_by_id.get(server_id)
-            stays = server is not None and placement[server_id] == server.host and (len(server.numa) != 1 or seats[server_id] == server.numa[0])
-            if server and reasons and not stays:
+            if server and reasons and server_id in moved:
                 why = "; ".join(reason.text for reason in reasons)
                 yield Violation(self.name, f"{server.name} cannot be moved: {why}", (server_id,), server.host)

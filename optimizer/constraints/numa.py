@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from optimizer.cluster import Cluster, Host, Server
+from optimizer.cluster import Cluster
 from optimizer.constraints.base import Violation
-from optimizer.placement import Placement, seats_of
-
-RESOURCES = ("VCPU", "PCPU", "MEMORY_MB")
-"""The resource classes that lie on NUMA nodes."""
+from optimizer.numa import RESOURCES, node_room, share
+from optimizer.placement import Placement, arrivals, seats_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +25,17 @@ class Numa:
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Overfull (host, node, resource class) triples; a node that a host does not have is overfull with anything on it."""
-        seats = seats_of(cluster, placement)
+        seats, moved = seats_of(cluster, placement), arrivals(cluster, placement)
         used: dict[tuple[str, int, str], int] = defaultdict(int)
         arrived: dict[tuple[str, int, str], list[str]] = defaultdict(list)
         for server in cluster.servers:
             here = placement[server.id]
             nodes = (seats[server.id],) if len(server.numa) == 1 else server.numa
-            stayed = here == server.host and nodes == server.numa
             for node in nodes:
                 for name in RESOURCES:
                     part = share(server, name)
                     used[here, node, name] += part
-                    if part and not stayed:
+                    if part and server.id in moved:
                         arrived[here, node, name].append(server.id)
         for (host, node, name), amount in sorted(used.items()):
             newcomers = tuple(arrived[host, node, name])
@@ -46,17 +43,3 @@ class Numa:
             if amount > room:
                 yield Violation(self.name, f"{name} on NUMA node {node} of {host}: {amount} used of {room}", newcomers, host,
                                 inherited=not newcomers)
-
-
-def share(server: Server, resource: str) -> int:
-    """What a server takes of a resource class on each of its NUMA nodes."""
-    return -(-server.resources.get(resource, 0) // max(1, len(server.numa)))
-
-
-def node_room(host: Host, node: int, resource: str) -> int:
-    """What a NUMA node offers of a resource class; 0 where the host has no such node. Shared cores and memory count with their allocation ratio."""
-    if node >= len(host.numa):
-        return 0
-    amount = host.numa[node].memory_mb if resource == "MEMORY_MB" else host.numa[node].cpus
-    ratio = host.inventory[resource].allocation_ratio if resource in host.inventory else 1.0
-    return int(amount * ratio)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.base import Violation
 from optimizer.growth import Grown, needed, overloads
-from optimizer.placement import Placement
+from optimizer.placement import Placement, arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,8 @@ class Preserve:
         """(Host, resource class) pairs where more will be needed than there is, of classes in which some server grows."""
         growing = {name for amounts in self.grown.values() for name in amounts}
         arrived: dict[str, list[Server]] = defaultdict(list)
-        for server in cluster.servers:
-            if placement[server.id] != server.host:
-                arrived[placement[server.id]].append(server)
+        for server in arrivals(cluster, placement).values():
+            arrived[placement[server.id]].append(server)
         for host, name, amount, capacity in overloads(cluster, placement, self.grown):
             if name in growing:
                 newcomers = tuple(server.id for server in arrived[host] if needed(server, self.grown).get(name, 0) > 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optimizer.cluster import Cluster
-from optimizer.constraints.numa import node_room, share
+from optimizer.numa import node_room, share
 from optimizer.placement import Placement, placement_of, seats_of
 
 Pool = tuple[str, int | None]

@@ -19,12 +19,17 @@ from optimizer.objectives.load_cost import LoadCost
 from optimizer.solvers.jit import inlined, kernel
 from optimizer.solvers.kernel import (
     State,
+    arrive_change,
     assign_state,
     copy_state,
     cost_of,
-    host_change,
+    exchange_change,
+    host_of,
+    leave_change,
     new_state,
     refresh,
+    row_of,
+    seat_of,
     shift,
     shift_cost,
     shift_legal,
@@ -45,6 +50,7 @@ _HOT, _COLD = 1.0, 0.003  # temperature at the begin and the end, as a share of 
 _FROZEN = 0.95  # share of the budget after which nothing worse is accepted
 _SHIFTS, _CHAINS = 0.05, 0.5  # shares of the kinds of proposals; the rest are swaps
 _PRICE = 1.0  # of the average server that is not in its start place, in temperatures, where quantities are kept
+_SMALL, _ON_LARGE = 0.3, 0.0  # a server whose size is below this many temperatures may be anywhere: so many proposals are about larger ones
 _TARGETS = 8  # places that are tried for a server that is to be shifted
 
 
@@ -80,10 +86,13 @@ def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: in
     chains = [_Chain(copy_state(first), np.array([(seed * 7919 + n + 1) * 0x9E3779B97F4A7C15 % 2**64 | 1], dtype=np.uint64), cost, where.copy(), cost)
               for n in range(max(1, threads))]
     best, begin, prices = cost, stop.spent(), _prices(packed)
+    size = np.abs(packed.pull[packed.movable * packed.modes]).sum(axis=1)
+    order = np.argsort(-size, kind="stable")
+    servers, sizes = packed.movable[order], size[order]
     with ThreadPoolExecutor(len(chains)) as pool:
         for meeting in range(1, _MEETINGS + 1):
             until = begin + (1 - begin) * meeting / _MEETINGS
-            list(pool.map(lambda chain, until=until: _run(packed, prices, chain, stop, scale, begin, until), chains))  # type: ignore[misc]
+            list(pool.map(lambda chain, until=until: _run(packed, servers, sizes, prices, chain, stop, scale, begin, until), chains))  # type: ignore[misc]
             leader = min(chains, key=lambda chain: chain.best_cost)
             if meeting % _TOLD and stop.spent() < 1 and meeting < _MEETINGS:
                 continue
@@ -100,13 +109,14 @@ def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: in
     return where
 
 
-def _run(packed: Packed, prices: npt.NDArray[np.float64], chain: _Chain, stop: Stop, scale: float, begin: float, until: float) -> None:
+def _run(packed: Packed, servers: Index, sizes: npt.NDArray[np.float64], prices: npt.NDArray[np.float64], chain: _Chain, stop: Stop, scale: float, begin: float, until: float) -> None:
     """Anneal one chain until a share of the budget is spent."""
     while (now := stop.spent()) < min(until, 1.0):
         share = (now - begin) / (1 - begin)
         temperature = 0.0 if share >= _FROZEN else scale * _HOT * (_COLD / _HOT) ** (share / _FROZEN)
+        large = max(min(len(servers), 100), int(np.searchsorted(-sizes, -_SMALL * temperature, side="right")))
         left = stop.remaining_s()
-        anneal(packed, chain.state, chain.rng, packed.movable, prices, temperature, chain.slice, chain.tried)
+        anneal(packed, chain.state, chain.rng, servers, large, prices, temperature, chain.slice, chain.tried)
         refresh(packed, chain.state)
         stop.count(chain.slice)
         if math.isfinite(left):
@@ -172,32 +182,33 @@ def _priced(P, price, s, o, p):
 
 
 @kernel
-def anneal(P, X, rng, servers, price, temperature, proposals, tried):
+def anneal(P, X, rng, servers, large, price, temperature, proposals, tried):
     """Make so many proposals at a temperature; the state stays legal."""
-    places, M = len(X.count) * P.modes, P.modes
+    places = len(X.count) * P.modes
     simple = len(P.variance_weight) == 0
     done = 0
     while done < proposals:
         done += 1
-        s = servers[_below(rng, len(servers))]
+        among = large if _share(rng) < _ON_LARGE else len(servers)
+        s = servers[_below(rng, among)]
         o = X.where[s]
-        a = o // M
+        a = host_of(P, o)
         kind = _share(rng)
         if kind < _SHIFTS:
             out = 0.0
             if simple:
-                out = host_change(P, X, a, s * M + o % M, -1) - sitting(P, s, o)
+                out = leave_change(P, X, a, row_of(P, s, o)) - sitting(P, s, o)
                 if X.count[a] == 1:
                     out -= P.use_cost[a]
             for _ in range(_TARGETS):
                 done += 1
                 p = _below(rng, places)
-                b = p // M
-                if a == b and (M == 1 or p == o):
+                b = host_of(P, p)
+                if a == b and (P.modes == 1 or p == o):
                     continue
                 limit = -temperature * math.log(_share(rng)) if temperature > 0 else 0.0
                 if simple and a != b:
-                    partial = out + host_change(P, X, b, -1, s * M + p % M)
+                    partial = out + arrive_change(P, X, b, row_of(P, s, p))
                     if partial > limit + temperature * price[s]:
                         continue
                 limit -= _priced(P, price, s, o, p) * temperature
@@ -205,20 +216,20 @@ def anneal(P, X, rng, servers, price, temperature, proposals, tried):
                     shift(P, X, s, p)
                     break
         elif kind < _SHIFTS + _CHAINS:
-            t = servers[_below(rng, len(servers))]
+            t = servers[_below(rng, among)]
             p = X.where[t]
-            b = p // M
+            b = host_of(P, p)
             if a == b:
                 continue
             q = np.int64(P.start[t]) if p != P.start[t] and _share(rng) < 0.5 else _below(rng, places)
-            c = q // M
-            if c == a or c == b or P.seats[s, p % M] == 0:
+            c = host_of(P, q)
+            if c == a or c == b or P.seats[s, seat_of(P, p)] == 0:
                 continue
             limit = -temperature * math.log(_share(rng)) if temperature > 0 else 0.0
             limit -= (_priced(P, price, s, o, p) + _priced(P, price, t, p, q)) * temperature
             if simple:
-                change = host_change(P, X, a, s * M + o % M, -1) + host_change(P, X, b, t * M + p % M, s * M + p % M)
-                change += host_change(P, X, c, -1, t * M + q % M)
+                change = leave_change(P, X, a, row_of(P, s, o)) + exchange_change(P, X, b, row_of(P, t, p), row_of(P, s, p))
+                change += arrive_change(P, X, c, row_of(P, t, q))
                 if change > limit:  # what hosts cost decides first, it is seldom outweighed
                     continue
                 change += sitting(P, s, p) - sitting(P, s, o) + sitting(P, t, q) - sitting(P, t, p)
@@ -232,14 +243,14 @@ def anneal(P, X, rng, servers, price, temperature, proposals, tried):
                 else:
                     shift(P, X, t, p)
         else:
-            t = servers[_below(rng, len(servers))]
-            if X.where[t] // M == a:
+            t = servers[_below(rng, among)]
+            if host_of(P, X.where[t]) == a:
                 continue
             limit = -temperature * math.log(_share(rng)) if temperature > 0 else 0.0
             p = X.where[t]
             limit -= (_priced(P, price, s, o, p) + _priced(P, price, t, p, o)) * temperature
             if simple:
-                change = host_change(P, X, a, s * M + o % M, t * M + o % M) + host_change(P, X, p // M, t * M + p % M, s * M + p % M)
+                change = exchange_change(P, X, a, row_of(P, s, o), row_of(P, t, o)) + exchange_change(P, X, host_of(P, p), row_of(P, t, p), row_of(P, s, p))
                 if change > limit:
                     continue
             if swap_cost(P, X, s, t) <= limit and swap_legal(P, X, s, t):

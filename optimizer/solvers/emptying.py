@@ -24,7 +24,7 @@ from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.server_move_cost import ServerMoveCost
-from optimizer.solvers.kernel import State, new_state, refresh, shift, shift_cost, shift_legal, swap, swap_cost, swap_legal
+from optimizer.solvers.kernel import State, assign_state, new_state, shift, shift_cost, shift_legal, swap, swap_legal
 from optimizer.solvers.levelling import move_costs
 from optimizer.solvers.packed import Packed, pack
 from optimizer.solvers.stop import Stop
@@ -36,10 +36,17 @@ _USE: tuple[type[Objective], ...] = (HostsInUse, HostCost)
 _OTHERS: tuple[type[Objective], ...] = (Overload, Moves, MoveCost, ServerMoveCost)
 _UNIONS = 8  # different sets of hosts of which every union is looked at; of more, pairs only
 _EXACT = 10**12  # what the largest coefficient of a choice becomes as a whole number
-_ROUNDS = 4_000_000
+_WAITING = 5.0  # what a server on a host that is to be emptied costs, in parts of what one costs that only makes room
+_GATHER = 0.02  # what free room is worth that lies in one piece
+_HOT, _COLD = 1.0, 0.05  # first and last temperature, in the same unit
+_ROUNDS = 1_000_000
+_SMALL = 100  # hosts up to which a second way is looked for where the first moves more than the bound
 _CHUNK = 200_000
 _CHOOSING_S = 10.0
-_MORE = (0, 1, 2, 4, 8, 16, 32, 64)  # hosts that are kept beyond the fewest, one try after another
+_TRIES = ((0, 0.0), (0, 0.1), (0, 0.25), (0, 0.5), (0, 1.0), (1, 0.0), (1, 0.25), (1, 1.0), (2, 0.0), (2, 0.5), (4, 0.0), (8, 0.0), (16, 0.0), (32, 0.0), (64, 0.0),
+          (128, 0.0))
+"""One try after another: hosts that are kept beyond the fewest, and how far to go from those that move least to those with most room."""
+_NEAR = 0.01  # a cost that is above its bound by less than this share is not worth another try
 
 
 @dataclass(frozen=True)
@@ -61,74 +68,119 @@ def applies(compiled: Compiled) -> bool:
 
 
 def improve(compiled: Compiled, where: Index, choice: Choice | None, stop: Stop, seed: int, found: Callable[[Index], None]) -> Index:
-    """Empty the hosts of a choice, or of one that keeps a few more; ``found`` hears of what is reached."""
+    """Empty the hosts of a choice, or of another that is not much worse; ``found`` hears of what is reached."""
     P = pack(compiled)
     rng = np.random.default_rng(seed)
-    best = where
-    for more in _MORE:
-        picked = choice if more == 0 else choose(compiled, stop, more)
-        if picked is None or stop.remaining_s() <= 0:
-            return best
+    levels = compiled.problem.levels
+    cost = move_costs(compiled, levels[1]) if len(levels) > 1 else np.zeros(len(where))
+    best, least = where, math.inf
+    for number, (more, roomy) in enumerate(_TRIES):
+        if stop.remaining_s() <= 0 or (more and least < math.inf):
+            break
+        picked = choose(compiled, stop, more, roomy) if number else choice
+        if picked is None:
+            continue
         X = new_state(P, where)
         done = _pack(compiled, P, X, picked.keep, stop, rng)
         found(X.where.copy())
+        paid = float(cost[X.where != P.start].sum())
+        near = choice is None or choice.second is None or paid <= (1 + _NEAR) * choice.second or len(P.room) > _SMALL
+        if done and (near or paid >= least):
+            return X.where.copy() if paid < least else best
         if done:
-            return X.where.copy()
+            best, least = X.where.copy(), paid
     return best
+
+
+def level_bounds(compiled: Compiled, choice: Choice | None) -> tuple[float | None, ...]:
+    """A bound for each level; that of the second holds where the first meets its own."""
+    known = (choice.first, choice.second) if choice else (None, None)
+    unknown: tuple[float | None, ...] = (None,) * len(compiled.problem.levels)
+    return (*known, *unknown)[:len(compiled.problem.levels)]
 
 
 # ---- choosing
 
 
-def choose(compiled: Compiled, stop: Stop, more: int = 0) -> Choice | None:
-    """The best hosts to keep as far as sums can tell, ``more`` beyond the fewest; None when there is no time to find them."""
+def choose(compiled: Compiled, stop: Stop, more: int = 0, roomy: float = 0.0) -> Choice | None:
+    """The best hosts to keep as far as sums can tell, of equally good ones those that move least; None where time or room is lacking.
+
+    ``more`` hosts are kept beyond the fewest; ``roomy`` goes, from 0 to 1, from the hosts that move least to those that have most room of
+    the scarcest quantity. The bounds are those without both.
+    """
     arrays = compiled.arrays
-    able = _able(compiled)
-    use = _use_costs(compiled)
-    stuck = np.bincount(arrays.home[~able], minlength=len(use)) > 0
-    free = (use > 0) & ~stuck
+    able, use = _able(compiled), _use_costs(compiled)
+    hosts = len(use)
+    free = (use > 0) & (np.bincount(arrays.home[~able], minlength=hosts) == 0)
     levels = compiled.problem.levels
-    first = move_costs(compiled, levels[0])
-    later = move_costs(compiled, levels[1]) if len(levels) > 1 else np.zeros(len(first))
+    first = np.bincount(arrays.home, weights=move_costs(compiled, levels[0]), minlength=hosts)
+    later = move_costs(compiled, levels[1]) if len(levels) > 1 else np.zeros(len(able))
     model = cp_model.CpModel()
-    keep = [model.new_bool_var(f"keep {h}") if free[h] else 1 for h in range(len(use))]
-    for hosts, room, need in _conditions(compiled, able):
-        model.add(sum(int(room[h]) * keep[h] for h in hosts) >= need)
+    keep = [model.new_bool_var(f"keep {h}") if free[h] else 1 for h in range(hosts)]
+    for those, room, need in _conditions(compiled, able):
+        model.add(sum(int(room[h]) * keep[h] for h in those) >= need)
     if compiled.problem.max_moves is not None:
-        counts = np.bincount(arrays.home, minlength=len(use))
+        counts = np.bincount(arrays.home, minlength=hosts)
         model.add(sum(int(counts[h]) * (1 - keep[h]) for h in np.flatnonzero(free).tolist()) <= compiled.problem.max_moves)
     # Keeping a host costs its use, emptying it what its servers cost to move.
-    price = use - np.bincount(arrays.home, weights=first, minlength=len(use))
-    base = float(use[~free].sum()) + float(np.bincount(arrays.home, weights=first, minlength=len(use))[free].sum())
-    value = _minimise(model, keep, np.where(free, price, 0.0), stop)
-    if value is None:
+    price = np.where(free, use - first, 0.0)
+    base = float(use[~free].sum()) + float(first[free].sum())
+    found = _minimise(model, keep, price, stop)
+    if found is None:
         return None
-    picked, bound, total, scale = value
-    if more:
-        model.add(sum(keep) >= int(picked.sum()) + more)
-    elif bound * scale < total * scale:
-        return Choice(picked, base + bound, None)
+    if not found.proven:
+        return Choice(found.keep, base + found.bound, None)
+    if more or roomy:
+        model.add(sum(keep) == int(found.keep.sum()) + more)
     else:
-        model.add(_scaled(keep, np.where(free, price, 0.0), scale) <= round(total * scale))
-    leaving = np.bincount(arrays.home, weights=later if later.any() else np.ones(len(first)), minlength=len(use))
+        model.add(_scaled(keep, price, found.scale) <= round(found.value * found.scale))
+    leaving = np.bincount(arrays.home, weights=later if later.any() else np.ones(len(able)), minlength=hosts)
     second = _minimise(model, keep, np.where(free, -leaving, 0.0), stop)
+    if roomy and second is not None:
+        second = _roomier(model, keep, np.where(free, -leaving, 0.0), arrays.room[:, _scarcest(compiled, np.ones_like(free))], second, roomy, stop)
     if second is None:
-        return Choice(picked, base + bound, None)
-    return Choice(second[0], base + bound, float(leaving[free].sum()) + second[1] if later.any() else None)
+        return None if more or roomy else Choice(found.keep, base + found.bound, None)
+    plain = later.any() and not more and not roomy
+    return Choice(second.keep, base + found.bound, float(leaving[free].sum()) + second.bound if plain else None)
 
 
-def _minimise(model: cp_model.CpModel, keep: list[cp_model.IntVar | int], price: Floats, stop: Stop) -> tuple[Mask, float, float, float] | None:
-    """(hosts kept, bound, value, the factor that made prices whole) for the least sum of prices."""
+def _roomier(model: cp_model.CpModel, keep: list[cp_model.IntVar | int], price: Floats, room: Ints, least: "_Optimum", roomy: float,
+             stop: Stop) -> "_Optimum | None":
+    """The least sum of prices of hosts that go so far (``roomy``, 0 to 1) from the room of ``least`` to the most room there can be."""
+    most = _minimise(model, keep, -room.astype(np.float64), stop)
+    if most is None:
+        return None
+    ends = int(room[least.keep].sum()), int(room[most.keep].sum())
+    if ends[1] <= ends[0]:
+        return None
+    model.add(sum(int(r) * k for r, k in zip(room.tolist(), keep, strict=True)) >= ends[0] + math.ceil(roomy * (ends[1] - ends[0])))
+    return _minimise(model, keep, price, stop)
+
+
+@dataclass(frozen=True)
+class _Optimum:
+    """Hosts kept (H), the value and its bound, and the factor that made prices whole."""
+
+    keep: Mask
+    value: float
+    bound: float
+    scale: float
+    proven: bool
+
+
+def _minimise(model: cp_model.CpModel, keep: list[cp_model.IntVar | int], price: Floats, stop: Stop) -> _Optimum | None:
+    """The least sum of the prices (H) of the hosts kept."""
     distinct = np.unique(np.abs(price[price != 0]))
     scale = _EXACT / float(distinct.max()) if len(distinct) > 1 else 1.0 / float(distinct[0]) if len(distinct) else 1.0
     model.minimize(_scaled(keep, price, scale))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.max_time_in_seconds = max(0.05, min(_CHOOSING_S, stop.remaining_s()))
-    if solver.solve(model) not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+    status = solver.solve(model)
+    if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
     chosen = np.array([bool(k if isinstance(k, int) else solver.value(k)) for k in keep])
-    return chosen, float(solver.best_objective_bound) / scale, float(solver.objective_value) / scale, scale
+    return _Optimum(chosen, float(solver.objective_value) / scale, float(solver.best_objective_bound) / scale, scale, status == cp_model.OPTIMAL)
 
 
 def _scaled(keep: list[cp_model.IntVar | int], price: Floats, scale: float) -> cp_model.LinearExprT:
@@ -193,36 +245,37 @@ def _unions(sets: list[Mask]) -> list[Mask]:
 def _pack(compiled: Compiled, P: Packed, X: State, keep: Mask, stop: Stop, rng: np.random.Generator) -> bool:
     """Move everything off the hosts that are not kept as far as possible; True when they are empty."""
     closed = ~keep
+    home = P.start // np.int32(P.modes)
+    _descend(P, X, keep.astype(np.uint8), stop)
     size = _sizes(compiled, keep)
-    pay = _pay(P, X, size, closed)
+    # Servers of the hosts that are to be emptied have to move anyhow; of the others each costs what it is large.
+    stray = np.where(closed[home], 0.0, 0.5 + size)
+    pay = _WAITING * (0.5 + size)
     servers = np.flatnonzero(closed[X.where // P.modes])
     admitted = P.eligible[P.server_class[servers]][:, keep].sum(axis=1)
     order = servers[np.lexsort((-size[servers], admitted))].astype(np.int32)
     quantity = _scarcest(compiled, keep)
     _fill(P, X, order, keep.astype(np.uint8), quantity)
-    total, best = _ROUNDS, X.where.copy()
-    least = np.array([np.inf])
-    unit = float(np.median(pay[pay > 0])) if (pay > 0).any() else 1.0
-    for begin in range(0, total, _CHUNK):
+    best, least, hosts = X.where.copy(), np.array([np.inf]), np.flatnonzero(keep)
+    for begin in range(0, _ROUNDS, _CHUNK):
         if stop.remaining_s() <= 0:
             break
-        heat = unit * 1e-3 ** (begin / total)
-        refresh(P, X)
-        if _settle(P, X, best, least, closed.astype(np.uint8), pay, quantity, _CHUNK, heat, heat * 1e-3 ** (_CHUNK / total), int(rng.integers(2**31))):
+        share = begin / _ROUNDS, (begin + _CHUNK) / _ROUNDS
+        _settle(P, X, best, least, closed.astype(np.uint8), hosts, pay, stray, quantity, _CHUNK, _HOT * (_COLD / _HOT) ** share[0],
+                _HOT * (_COLD / _HOT) ** share[1], int(rng.integers(2**31)))
+        if least[0] <= 0:
             break
-    X.where[:] = best
-    fresh = new_state(P, best)
-    for mine, theirs in zip(X, fresh, strict=True):
-        mine[...] = theirs
+    assign_state(X, new_state(P, best))
+    _descend(P, X, keep.astype(np.uint8), stop)
     return not closed[X.where // P.modes].any()
 
 
 def _sizes(compiled: Compiled, keep: Mask) -> Floats:
-    """How much of the scarcest quantity each server (S) needs, as a share of an average host."""
+    """How much of the scarcest quantity each server (S) needs, in parts of the average server's."""
     arrays = compiled.arrays
     rows = arrays.demand[arrays.rows(arrays.start)].astype(np.float64)
-    room = np.maximum(1.0, arrays.room[keep].mean(axis=0))
-    return np.asarray((rows / room).max(axis=1))
+    share = (rows / np.maximum(1.0, arrays.room[keep].mean(axis=0))).max(axis=1)
+    return np.asarray(share / max(1e-12, float(share.mean()))) if len(share) else share
 
 
 def _scarcest(compiled: Compiled, keep: Mask) -> int:
@@ -232,12 +285,34 @@ def _scarcest(compiled: Compiled, keep: Mask) -> int:
     return int((rows.sum(axis=0) / np.maximum(1, arrays.room[keep].sum(axis=0))).argmax())
 
 
-def _pay(P: Packed, X: State, size: Floats, closed: Mask) -> Floats:
-    """What it is worth that a server (S) is not on a closed host: more than a move costs, and by size."""
-    per_host = float(P.use_cost.max()) if len(P.use_cost) else 1.0
-    dearest = float((P.host_cost + P.move_cost).max()) if len(P.host_cost) else 0.0
-    mean = float(size.mean()) if len(size) else 1.0
-    return np.asarray((per_host + dearest) * (0.25 + size / max(mean, 1e-12)))
+def _descend(P: Packed, X: State, keep: npt.NDArray[np.uint8], stop: Stop) -> None:
+    """Single shifts to hosts that are kept, as long as one is an improvement: off overloaded hosts, and home again."""
+    while stop.remaining_s() > 0:
+        overloaded = (X.excess > 0).any(axis=1)
+        home = P.start // P.modes
+        rows = overloaded[X.where // P.modes] | ((X.where != P.start) & (keep[home] > 0))
+        if not _shift_each(P, X, P.movable[rows[P.movable]], keep):
+            return
+
+
+@_jit
+def _shift_each(P, X, rows, keep):  # type: ignore[no-untyped-def]
+    """Shift each server to the kept place that is best, if that is an improvement; how many went."""
+    went = 0
+    for i in range(len(rows)):
+        s = rows[i]
+        best, place = -1e-12, -1
+        for h in range(len(keep)):
+            if keep[h]:
+                for p in range(h * P.modes, h * P.modes + P.modes):
+                    if p != X.where[s] and shift_legal(P, X, s, p):
+                        cost = shift_cost(P, X, s, p)
+                        if cost < best:
+                            best, place = cost, p
+        if place >= 0:
+            shift(P, X, s, place)
+            went += 1
+    return went
 
 
 @_jit
@@ -258,80 +333,74 @@ def _fill(P, X, order, keep, quantity):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _settle(P, X, best, least, closed, pay, quantity, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
-    """Anneal the objective and what is paid for servers that are off closed hosts; True once all are.
+def _settle(P, X, best, least, closed, hosts, pay, stray, quantity, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
+    """Anneal what servers on closed hosts cost (``pay``) and what others cost that are not at home (``stray``).
 
-    Free room of the scarcest quantity is drawn together: where it lies in one piece, large servers fit.
+    Of two hosts the fuller is filled further: where free room lies in one piece, large servers fit.
     """
     np.random.seed(seed)
-    M, H = P.modes, len(X.count)
-    movable = P.movable
+    M, movable = P.modes, P.movable
     waiting, at, size = np.empty(len(X.where), dtype=np.int64), np.full(len(X.where), -1, dtype=np.int64), 0
+    energy, average = 0.0, 0.0
     for i in range(len(movable)):
         s = movable[i]
+        average += P.demand[s * M, quantity] / len(movable)
+        if X.where[s] != P.start[s]:
+            energy += stray[s]
         if closed[X.where[s] // M]:
             waiting[size] = s
             at[s] = size
             size += 1
-    energy = 0.0
-    for i in range(size):
-        energy += pay[waiting[i]]
-    open_hosts = np.flatnonzero(closed == 0)
-    average = 0.0
-    for i in range(len(movable)):
-        average += P.demand[movable[i] * M, quantity]
-    average = max(1.0, average / max(1, len(movable)))
+            energy += pay[s]
+    average = max(1.0, average)
     heat, cooling = hot, (cold / hot) ** (1.0 / rounds)
-    if energy < least[0]:
-        least[0] = energy
-        best[:] = X.where
-    for _ in range(rounds):
-        if size == 0:
+    for number in range(rounds + 1):
+        if energy < least[0] - 1e-9:
+            least[0] = energy
             best[:] = X.where
-            return True
+        if number == rounds or energy <= 1e-9:
+            return
         heat *= cooling
-        draw = np.random.random()
-        if draw < 0.5:
-            s = waiting[np.random.randint(size)]
-        else:
-            s = movable[np.random.randint(len(movable))]
-        if np.random.random() < 0.6:
-            h = open_hosts[np.random.randint(len(open_hosts))]
+        s = waiting[np.random.randint(size)] if size and np.random.random() < 0.4 else movable[np.random.randint(len(movable))]
+        o = X.where[s]
+        a = o // M
+        if np.random.random() < 0.5:
+            h = hosts[np.random.randint(len(hosts))]
             p = h * M + (np.random.randint(M) if M > 1 else 0)
+            if stray[s] > 0.0 and o != P.start[s] and np.random.random() < 0.5:
+                p = P.start[s]
+                h = p // M
             if not shift_legal(P, X, s, p):
                 continue
-            o = X.where[s] // M
-            change = shift_cost(P, X, s, p)
-            if closed[o]:
+            change = stray[s] * (int(p != P.start[s]) - int(o != P.start[s]))
+            if closed[a]:
                 change -= pay[s]
-            else:
+            gather = 0.0
+            if not closed[a]:
                 need = P.demand[s * M + p % M, quantity]
-                change -= 0.02 * hot * need / average * (X.free[o, quantity] + need - X.free[h, quantity]) / average
-            if change <= 0.0 or np.random.random() < np.exp(-change / heat):
+                gather = _GATHER * need / average * (X.free[h, quantity] - need - X.free[a, quantity]) / average
+            if change + gather <= 0.0 or np.random.random() < np.exp(-(change + gather) / heat):
                 shift(P, X, s, p)
+                energy += change
                 if at[s] >= 0:
                     size -= 1
                     waiting[at[s]] = waiting[size]
                     at[waiting[size]] = at[s]
                     at[s] = -1
-                    energy -= pay[s]
         else:
             t = movable[np.random.randint(len(movable))]
-            a, b = X.where[s] // M, X.where[t] // M
+            p = X.where[t]
+            b = p // M
             if a == b or (closed[a] and closed[b]) or not swap_legal(P, X, s, t):
                 continue
-            change = swap_cost(P, X, s, t)
+            change = stray[s] * (int(p != P.start[s]) - int(o != P.start[s])) + stray[t] * (int(o != P.start[t]) - int(p != P.start[t]))
             if closed[a] != closed[b]:
                 change += (pay[t] - pay[s]) if closed[a] else (pay[s] - pay[t])
             if change <= 0.0 or np.random.random() < np.exp(-change / heat):
                 swap(P, X, s, t)
+                energy += change
                 if closed[a] != closed[b]:
                     old, new = (s, t) if closed[a] else (t, s)
                     waiting[at[old]] = new
                     at[new] = at[old]
                     at[old] = -1
-                    energy += pay[new] - pay[old]
-        if energy < least[0] - 1e-12:
-            least[0] = energy
-            best[:] = X.where
-    return size == 0

@@ -68,19 +68,40 @@ def assign_state(target: State, source: State) -> None:
         np.copyto(mine, theirs)  # type: ignore[arg-type]
 
 
+# Divisions are dear and mostly by 1.
+
+
+@inlined
+def host_of(P, p):
+    """The host of a place."""
+    return p if P.modes == 1 else p // P.modes
+
+
+@inlined
+def seat_of(P, p):
+    """The seat of a place."""
+    return 0 if P.modes == 1 else p % P.modes
+
+
+@inlined
+def row_of(P, s, p):
+    """The row of ``demand`` and ``pull`` of a server in a place."""
+    return s if P.modes == 1 else s * P.modes + p % P.modes
+
+
 @kernel
 def _fill(P, X):
     for s in range(len(X.where)):
-        p, M = X.where[s], P.modes
-        h = p // M
+        p = X.where[s]
+        h = host_of(P, p)
         for d in range(P.demand.shape[1]):
-            X.free[h, d] -= P.demand[s * M + p % M, d]
+            X.free[h, d] -= P.demand[row_of(P, s, p), d]
         X.count[h] += 1
         if p != P.start[s]:
             X.figures[0] += 1
             _keep(P, X, s, 1)
         count_groups(P, X, s, h, 1)
-        if h != P.start[s] // M and P.group[s] >= 0:
+        if h != host_of(P, P.start[s]) and P.group[s] >= 0:
             _group_moves(P, X, P.group[s], 1)
     refresh(P, X)
 
@@ -88,7 +109,6 @@ def _fill(P, X):
 @kernel
 def refresh(P, X):
     """Compute the sums of fractions anew: adding and subtracting wears them."""
-    M = P.modes
     for h in range(len(X.count)):  # element by element: slices would need memory
         for k in range(P.pull.shape[1]):
             X.excess[h, k] = P.rest[h, k]
@@ -97,7 +117,7 @@ def refresh(P, X):
             X.sums[v, 0] = 0.0
             X.sums[v, 1] = 0.0
     for s in range(len(X.where)):
-        h, row = X.where[s] // M, s * M + X.where[s] % M
+        h, row = host_of(P, X.where[s]), row_of(P, s, X.where[s])
         for k in range(P.pull.shape[1]):
             X.excess[h, k] += P.pull[row, k]
         for v in range(P.heat.shape[1]):
@@ -112,8 +132,8 @@ def refresh(P, X):
 def _keep(P, X, s, sign):
     """What a server keeps on the host it started on, added or taken back."""
     if P.any_kept:
-        row = s * P.modes + P.start[s] % P.modes
-        h = P.start[s] // P.modes
+        row = row_of(P, s, P.start[s])
+        h = host_of(P, P.start[s])
         for d in range(len(P.kept)):
             if P.kept[d]:
                 X.free[h, d] -= sign * P.demand[row, d]
@@ -153,38 +173,57 @@ def _group_moves(P, X, g, change):
 
 
 @inlined
-def host_change(P, X, h, out, into):
-    """Change of the pieces and fragments of a host when row ``out`` leaves and row ``into`` arrives (-1: none)."""
+def leave_change(P, X, h, out):
+    """Change of the pieces and fragments of a host when the row ``out`` leaves."""
     total = 0.0
     for k in range(P.pull.shape[1]):
         before = X.excess[h, k]
-        after = before
-        if out >= 0:
-            after -= P.pull[out, k]
-        if into >= 0:
-            after += P.pull[into, k]
-        total += max(after, 0.0) - max(before, 0.0)
+        total += max(before - P.pull[out, k], 0.0) - max(before, 0.0)
     for k in range(len(P.fragment_quantity)):
-        if P.fragment_counts[k, h]:
-            d = P.fragment_quantity[k]
-            free = X.free[h, d]
-            left = free
-            if out >= 0:
-                left += P.demand[out, d]
-            if into >= 0:
-                left -= P.demand[into, d]
-            total += P.fragment_weight[k] * (left % P.fragment_size[k] - free % P.fragment_size[k])
+        total += _fragment_change(P, X, h, k, P.demand[out, P.fragment_quantity[k]])
     return total
+
+
+@inlined
+def arrive_change(P, X, h, into):
+    """Change of the pieces and fragments of a host when the row ``into`` arrives."""
+    total = 0.0
+    for k in range(P.pull.shape[1]):
+        before = X.excess[h, k]
+        total += max(before + P.pull[into, k], 0.0) - max(before, 0.0)
+    for k in range(len(P.fragment_quantity)):
+        total += _fragment_change(P, X, h, k, -P.demand[into, P.fragment_quantity[k]])
+    return total
+
+
+@inlined
+def exchange_change(P, X, h, out, into):
+    """Change of the pieces and fragments of a host when the row ``out`` leaves and the row ``into`` arrives."""
+    total = 0.0
+    for k in range(P.pull.shape[1]):
+        before = X.excess[h, k]
+        total += max(before - P.pull[out, k] + P.pull[into, k], 0.0) - max(before, 0.0)
+    for k in range(len(P.fragment_quantity)):
+        total += _fragment_change(P, X, h, k, P.demand[out, P.fragment_quantity[k]] - P.demand[into, P.fragment_quantity[k]])
+    return total
+
+
+@inlined
+def _fragment_change(P, X, h, k, freed):
+    if P.fragment_counts[k, h] == 0:
+        return 0.0
+    free = X.free[h, P.fragment_quantity[k]]
+    return P.fragment_weight[k] * ((free + freed) % P.fragment_size[k] - free % P.fragment_size[k])
 
 
 @inlined
 def sitting(P, s, p):
     """What it costs that a server is in a place, whoever else is there."""
-    start, h = P.start[s], p // P.modes
+    start, h = P.start[s], host_of(P, p)
     cost = P.spot_cost[P.spot_class[s], h]
     if p != start:
         cost += P.move_cost[s]
-        home = start // P.modes
+        home = host_of(P, start)
         if h != home:
             cost += P.host_cost[s]
             if len(P.pair):
@@ -214,14 +253,13 @@ def _variance_change(P, X, h0, h1, s, t):
 @kernel
 def _group_change(P, X, s, h, t, k):
     """Change of the greatest number of moved servers of a group when s goes to host h and t (-1: none) to host k."""
-    M = P.modes
     g1, d1, g2, d2 = P.group[s], 0, -1, 0
-    home = P.start[s] // M
-    d1 = int(h != home) - int(X.where[s] // M != home)
+    home = host_of(P, P.start[s])
+    d1 = int(h != home) - int(host_of(P, X.where[s]) != home)
     if t >= 0:
         g2 = P.group[t]
-        home = P.start[t] // M
-        d2 = int(k != home) - int(X.where[t] // M != home)
+        home = host_of(P, P.start[t])
+        d2 = int(k != home) - int(host_of(P, X.where[t]) != home)
     if g1 < 0:
         g1, d1, g2, d2 = g2, d2, -1, 0
     if g1 >= 0 and g1 == g2:
@@ -245,13 +283,13 @@ def _group_change(P, X, s, h, t, k):
 @inlined
 def shift_cost(P, X, s, p):
     """Change of the objective when a server goes to a place."""
-    M, o = P.modes, X.where[s]
-    h0, h1 = o // M, p // M
-    r0, r1 = s * M + o % M, s * M + p % M
+    o = X.where[s]
+    h0, h1 = host_of(P, o), host_of(P, p)
+    r0, r1 = row_of(P, s, o), row_of(P, s, p)
     cost = sitting(P, s, p) - sitting(P, s, o)
     if h0 == h1:
-        return cost + host_change(P, X, h0, r0, r1)
-    cost += host_change(P, X, h0, r0, -1) + host_change(P, X, h1, -1, r1)
+        return cost + exchange_change(P, X, h0, r0, r1)
+    cost += leave_change(P, X, h0, r0) + arrive_change(P, X, h1, r1)
     if X.count[h0] == 1:
         cost -= P.use_cost[h0]
     if X.count[h1] == 0:
@@ -266,11 +304,11 @@ def shift_cost(P, X, s, p):
 @inlined
 def swap_cost(P, X, s, t):
     """Change of the objective when two servers on different hosts exchange places."""
-    M, o, p = P.modes, X.where[s], X.where[t]
-    h0, h1 = o // M, p // M
-    s0, s1, t0, t1 = s * M + o % M, s * M + p % M, t * M + o % M, t * M + p % M
+    o, p = X.where[s], X.where[t]
+    h0, h1 = host_of(P, o), host_of(P, p)
+    s0, s1, t0, t1 = row_of(P, s, o), row_of(P, s, p), row_of(P, t, o), row_of(P, t, p)
     cost = sitting(P, s, p) - sitting(P, s, o) + sitting(P, t, o) - sitting(P, t, p)
-    cost += host_change(P, X, h0, s0, t0) + host_change(P, X, h1, t1, s1)
+    cost += exchange_change(P, X, h0, s0, t0) + exchange_change(P, X, h1, t1, s1)
     if len(P.variance_weight):
         cost += _variance_change(P, X, h0, h1, s, t)
     if P.group_weight != 0.0:
@@ -284,16 +322,16 @@ def swap_cost(P, X, s, t):
 @inlined
 def _admits(P, s, p):
     """Whether a place takes a server, whoever else is there; its start always does."""
-    return p == P.start[s] or (P.eligible[P.server_class[s], p // P.modes] != 0 and P.seats[s, p % P.modes] != 0)
+    return p == P.start[s] or (P.eligible[P.server_class[s], host_of(P, p)] != 0 and P.seats[s, seat_of(P, p)] != 0)
 
 
 @inlined
 def _room_for(P, X, s, p, t):
     """Whether everything a server needs fits in a place once server t (-1: none) has left that host."""
-    M, o = P.modes, X.where[s]
-    h, row, home = p // M, s * M + p % M, p == P.start[s]
-    same = o // M == h
-    gone = -1 if t < 0 else t * M + X.where[t] % M
+    o = X.where[s]
+    h, row, home = host_of(P, p), row_of(P, s, p), p == P.start[s]
+    same = host_of(P, o) == h
+    gone = -1 if t < 0 else row_of(P, t, X.where[t])
     stays = t >= 0 and X.where[t] == P.start[t]
     for d in range(P.demand.shape[1]):
         need = P.demand[row, d]
@@ -303,12 +341,12 @@ def _room_for(P, X, s, p, t):
                 if home:
                     free += need
                 if same and o != P.start[s]:
-                    free += P.demand[s * M + o % M, d]
+                    free += P.demand[row_of(P, s, o), d]
                 if gone >= 0 and not stays:
                     free += P.demand[gone, d]
             else:
                 if same:
-                    free += P.demand[s * M + o % M, d]
+                    free += P.demand[row_of(P, s, o), d]
                 if gone >= 0:
                     free += P.demand[gone, d]
             if need > free:
@@ -377,8 +415,7 @@ def _present_shift(P, X, s, h0, h1):
 @kernel
 def _ties_admit(P, X, s, h1):
     """Whether groups that draw together, or must not get worse, let a server go to a host."""
-    M = P.modes
-    h0, home = X.where[s] // M, P.start[s] // M
+    h0, home = host_of(P, X.where[s]), host_of(P, P.start[s])
     for i in range(P.tied_from[s], P.tied_from[s + 1]):
         g = P.tied[i]
         begin, end = P.member_from[g], P.member_from[g + 1]
@@ -387,7 +424,7 @@ def _ties_admit(P, X, s, h1):
             for j in range(begin, end):
                 m = P.member[j]
                 if m != s:
-                    here, start = X.where[m] // M, P.start[m] // M
+                    here, start = host_of(P, X.where[m]), host_of(P, P.start[m])
                     if here == start:
                         stays_there = stays_there or here == h1
                         stays_here = stays_here or here == h0
@@ -401,11 +438,11 @@ def _ties_admit(P, X, s, h1):
             hosts = 0
             for j in range(begin, end):
                 m = P.member[j]
-                here = h1 if m == s else X.where[m] // M
+                here = h1 if m == s else host_of(P, X.where[m])
                 new = 1
                 for k in range(begin, j):
                     other = P.member[k]
-                    if (h1 if other == s else X.where[other] // M) == here:
+                    if (h1 if other == s else host_of(P, X.where[other])) == here:
                         new = 0
                         break
                 hosts += new
@@ -420,20 +457,20 @@ def _ties_admit(P, X, s, h1):
 @kernel
 def shift_legal(P, X, s, p):
     """Whether a server may go to a place now."""
-    o, M = X.where[s], P.modes
+    o = X.where[s]
     if o == p or not _admits(P, s, p) or not _room_for(P, X, s, p, -1):
         return False
     if o == P.start[s] and X.figures[0] >= P.max_moves:
         return False
-    h0, h1 = o // M, p // M
+    h0, h1 = host_of(P, o), host_of(P, p)
     return h0 == h1 or (_groups_admit(P, X, s, h0, h1, -1) and _near_admits(P, X, s, h0, h1) and _ties_admit(P, X, s, h1))
 
 
 @kernel
 def swap_legal(P, X, s, t):
     """Whether two servers may exchange places now; servers whose groups are tied may not, shifts serve them."""
-    o, p, M = X.where[s], X.where[t], P.modes
-    h0, h1 = o // M, p // M
+    o, p = X.where[s], X.where[t]
+    h0, h1 = host_of(P, o), host_of(P, p)
     if h0 == h1 or P.tied_from[s] < P.tied_from[s + 1] or P.tied_from[t] < P.tied_from[t + 1]:
         return False
     if not _admits(P, s, p) or not _admits(P, t, o) or not _room_for(P, X, s, p, t) or not _room_for(P, X, t, o, s):
@@ -457,9 +494,9 @@ def swap_legal(P, X, s, t):
 @kernel
 def shift(P, X, s, p):
     """Put a server in a place; legality is the caller's care."""
-    o, M = X.where[s], P.modes
-    h0, h1 = o // M, p // M
-    r0, r1 = s * M + o % M, s * M + p % M
+    o = X.where[s]
+    h0, h1 = host_of(P, o), host_of(P, p)
+    r0, r1 = row_of(P, s, o), row_of(P, s, p)
     for v in range(P.heat.shape[1]):
         if h0 != h1:
             for h, change in ((h0, -P.heat[s, v]), (h1, P.heat[s, v])):
@@ -487,7 +524,7 @@ def shift(P, X, s, p):
         X.count[h1] += 1
         count_groups(P, X, s, h0, -1)
         count_groups(P, X, s, h1, 1)
-        g, home = P.group[s], start // M
+        g, home = P.group[s], host_of(P, start)
         if g >= 0:
             if h0 == home:
                 _group_moves(P, X, g, 1)

@@ -27,8 +27,11 @@ from optimizer.solvers.terms import Compiled
 _WORTH = 1e-7
 _SMOOTH = 0.5  # how far prices stay at those of the best bound; those of the programme alone swing
 _ROUNDS = 6  # of more patterns where no solution meets the bound, and of other solutions where one has no order
+_FEW = 2_000  # kinds of hosts x pools x kinds of servers
 _VARIED = 20  # prices tried in such a round
 _FEE = 0.1  # grains that all moves together cost
+_SHARE = 0.5
+_NODES = 10_000
 _NEARLY = 0.01  # grains that count as nothing
 _TOLL_STEPS = 14
 
@@ -127,10 +130,13 @@ class _Search:
 
     def generate(self, level: int) -> float:
         """Generate patterns until none improves the linear programme; the bound on the level's cost, -inf where there is none."""
+        if level == 0:
+            self._single_changes()
         master = _Master(self, level)
         for column in self.columns:
             master.add(column)
-        duals = raw = self._first_duals() if level == 0 else master.solve()
+        raw = master.solve()
+        duals = self._first_duals() if level == 0 else raw
         best, center = -math.inf, duals
         while self.stop.remaining_s() > 0:
             bound, added = self._look(level, duals)
@@ -155,10 +161,45 @@ class _Search:
         return math.ceil(best / grain - 1e-6) * grain if grain and math.isfinite(best) else best
 
     def vary(self, level: int) -> None:
-        """Generate more patterns, at prices near the right ones."""
-        for _ in range(_VARIED):
+        """Generate more patterns, at prices near the right ones and at some far from them."""
+        first = self._first_duals()
+        for n in range(_VARIED):
             noise = self.random.uniform(0.7, 1.4, len(self.duals.place) + 1)
-            self._look(level, _Duals(self.duals.place * noise[1:], self.duals.move * noise[0], self.duals.earlier))
+            near = _Duals(self.duals.place * noise[1:], self.duals.move * noise[0], self.duals.earlier)
+            far = _Duals(first.place * self.random.uniform(0.0, 4.0, len(first.place)), self.duals.move * noise[0], self.duals.earlier)
+            self._look(level, far if n % 2 else near)
+
+    def _single_changes(self) -> None:
+        """On few hosts, the patterns with one server more or less, or in another pool: prices alone seldom lead to them."""
+        shape, pools = self.model.shape, len(self.model.shape.size)
+        if len(self.number) * shape.have[0].size * pools > _FEW:
+            return
+        spots = np.argwhere(shape.size).tolist()
+        steps = [[(k, t, more)] for k, t in spots for more in (-1, 1)]
+        steps += [[(k, t, -1), (other, t, 1)] for k, t in spots for other in range(pools) if other != k]
+        for g in range(len(self.number)):
+            held = self._combination.get(shape.span_have[g].tobytes())
+            if held is None:
+                continue
+            for step in steps:
+                counts = shape.have[g].copy()
+                for k, t, more in step:
+                    counts[k, t] += more
+                self._offer(g, counts, held)
+            for n in np.flatnonzero(np.abs(shape.combination - shape.span_have[g]).sum(axis=1) == 1).tolist():
+                self._offer(g, shape.have[g], n)
+
+    def _offer(self, kind: int, counts: Ints, combination: int) -> None:
+        """Take in a pattern if it is legal."""
+        shape = self.model.shape
+        spans = shape.combination[combination]
+        used = (counts * shape.size).sum(axis=1) + shape.use[combination]
+        inside = (shape.least[kind] <= counts) & (counts <= shape.most[kind])
+        if inside.all() and (shape.span_least[kind] <= spans).all() and (spans <= shape.span_most[kind]).all() and (used <= shape.cap[kind]).all():
+            every = shape.have.copy()
+            every[kind] = counts
+            if not len(self._short(every, np.where(np.arange(len(every)) == kind, combination, 0), np.array([kind]))):
+                self._column(kind, counts, combination)
 
     def _first_duals(self) -> _Duals:
         """Prices to begin with: half of what a unit of room is worth at most, on the average."""
@@ -335,12 +376,17 @@ class _Search:
         goal = goal + np.array([column.mixed for column in columns]) * (0.5 if tidy else _FEE) / (1 + self.number.sum())
         answer = milp(goal, integrality=np.ones(len(kind)), bounds=Bounds(0, self.number[kind]),
                       constraints=LinearConstraint(vstack([one_each, coo_array(limits)]).tocsr(), low, high),
-                      options={"time_limit": max(0.01, self.stop.remaining_s()), "mip_rel_gap": gap})
+                      options={"mip_rel_gap": gap, **self._effort()})
         if answer.x is None:
             return None
         solution = np.zeros(len(self.columns))
         solution[chosen] = np.round(answer.x)
         return solution
+
+    def _effort(self) -> dict[str, float]:
+        """How long HiGHS may take: half of the time, or without a limit of time a fixed amount of work."""
+        left = self.stop.remaining_s()
+        return {"time_limit": max(0.01, _SHARE * left)} if math.isfinite(left) else {"node_limit": _NODES}
 
     def ordered(self, solution: Floats, found: Callable[[Index], None]) -> Index:
         """Places of the servers (S): a solution of the same cost in the last level for whose moves there is an order, if one is found."""

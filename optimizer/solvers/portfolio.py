@@ -11,7 +11,7 @@ from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
-from optimizer.solvers import annealing, bounds, levelling, levelling_bound, lns, local_search, patterns, repair
+from optimizer.solvers import annealing, bounds, emptying, levelling, levelling_bound, lns, local_search, patterns, repair
 from optimizer.solvers.cp_sat import Scope, check_objectives, size, solve_cp_sat
 from optimizer.solvers.stop import Part, Stop
 from optimizer.solvers.terms import Compiled, compile_problem
@@ -19,8 +19,8 @@ from optimizer.solvers.terms import Compiled, compile_problem
 EXACT_UP_TO = 30_000
 """0/1 variables up to which the whole problem is given to CP-SAT; beyond, a model takes longer to build than it pays."""
 
-LEVELLED_BEYOND = 4_000
-"""The same for problems of levelling, which finds and proves more than CP-SAT does in all but tiny ones."""
+SPECIAL_BEYOND = 4_000
+"""The same for problems of levelling and emptying: their solvers find and prove more than CP-SAT does in all but tiny ones."""
 
 _MET = 1e-9  # a value and its bound that are as near as this have met
 
@@ -92,6 +92,16 @@ class _Search:
         """Whether every level is as good as its bound."""
         return all(bound is not None and value - bound <= _MET for value, bound in zip(self.values, self.bounds, strict=True))
 
+    @property
+    def nothing(self) -> Bounds:
+        """What a stage proves that does nothing."""
+        return (None,) * len(self.values)
+
+    def met(self, level: int) -> bool:
+        """Whether a level is as good as its bound."""
+        bound = self.bounds[level]
+        return bound is not None and self.values[level] - bound <= _MET
+
     def check(self, solver: str) -> None:
         """Let the checkers judge what is new; raises IllegalResult when they reject it."""
         if self.where is not self.checked:
@@ -121,11 +131,11 @@ def _always(compiled: Compiled) -> bool:
 
 
 def _small(compiled: Compiled) -> bool:
-    return size(compiled) <= EXACT_UP_TO and not _levelled(compiled)
+    return size(compiled) <= EXACT_UP_TO and not _levelled(compiled) and not (emptying.applies(compiled) and size(compiled) > SPECIAL_BEYOND)
 
 
 def _levelled(compiled: Compiled) -> bool:
-    return levelling.applies(compiled) and size(compiled) > LEVELLED_BEYOND
+    return levelling.applies(compiled) and size(compiled) > SPECIAL_BEYOND
 
 
 def _emptying(compiled: Compiled) -> bool:
@@ -146,12 +156,20 @@ def _level(search: _Search) -> Bounds:
     return levelling_bound.level_bounds(search.compiled, search.where, search.stop)
 
 
+def _choose_and_pack(search: _Search) -> Bounds:
+    choice = emptying.choose(search.compiled, search.stop)
+    emptying.improve(search.compiled, search.where, choice, search.stop, search.seed, search.offers("emptying"))
+    return emptying.level_bounds(search.compiled, choice)
+
+
 def _pattern(search: _Search) -> Bounds:
     answer = patterns.solve_patterns(search.compiled, search.stop, search.seed, search.offers("patterns"))
     return (None,) * len(search.values) if answer is None else answer.bounds
 
 
 def _empty(search: _Search) -> Bounds:
+    if search.met(0):
+        return search.nothing
     state = local_search.State(search.compiled, search.where)
     local_search.evacuate(state, search.stop)
     search.offer("evacuation", state.now.where)
@@ -180,6 +198,8 @@ def _solve_exactly(search: _Search) -> Bounds:
 
 
 def _search_neighbourhoods(search: _Search) -> Bounds:
+    if emptying.applies(search.compiled) and search.met(0):
+        return search.nothing
     lns.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("lns"))
     return _bounds(search)
 
@@ -188,6 +208,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("bounds", _always, _bounds),
     Stage("repair", repair.applies, _repair),
     Stage("levelling", levelling.applies, _level),
+    Stage("emptying", emptying.applies, _choose_and_pack),
     Stage("patterns", patterns.applies, _pattern),
     Stage("evacuation", _emptying, _empty),
     Stage("descent", lambda compiled: not annealing.applies(compiled) and not _levelled(compiled), _descend),

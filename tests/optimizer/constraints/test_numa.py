@@ -36,7 +36,8 @@ def two_hosts(**b: Any) -> Cluster:
     ({}, {"s2": "b"}, {}, [("VCPU on NUMA node 1 of b: 5 used of 4", ("s2",), False)]),
     ({"numa": (NODE,)}, {"s1": "b"}, {"s1": 1}, [
         ("MEMORY_MB on NUMA node 1 of b: 2048 used of 0", ("s1",), False), ("VCPU on NUMA node 1 of b: 5 used of 0", ("s1",), False)]),
-    ({"numa": (NumaNode(cpus=4, memory_mb=512), NODE)}, {"s1": "b"}, {"s1": 0}, [("MEMORY_MB on NUMA node 0 of b: 1024 used of 512", ("s1",), False)]),
+    ({"numa": (NumaNode(cpus=4, memory_mb=512), NODE)}, {"s1": "b"}, {"s1": 0}, [
+        ("MEMORY_MB on NUMA node 0 of b: 1024 used of 512", ("s1",), False)]),
     ({"numa": (NODE, NumaNode(cpus=2, memory_mb=8192))}, {}, {}, [("VCPU on NUMA node 1 of b: 3 used of 2", (), True)]),
     ({"numa": (NODE, NumaNode(cpus=2, memory_mb=8192))}, {}, {"s4": 0}, []),
     ({}, {"s1": "b"}, {"s1": 0}, []),
@@ -50,7 +51,7 @@ def test_what_a_node_takes(b: dict[str, Any], to: dict[str, str], seat: dict[str
     cluster = two_hosts(**b)
     now = placement_of(cluster)
     assert isinstance(now, Seated)
-    found = [v for v in Numa().violations(cluster, Seated({**now, **to}, {**now.seat, **seat}))]
+    found = list(Numa().violations(cluster, Seated({**now, **to}, {**now.seat, **seat})))
     assert [(v.text, v.servers, v.inherited) for v in found] == expected
 
 
@@ -67,6 +68,8 @@ def test_a_change_of_node_is_a_move_that_obstacles_forbid() -> None:
     rule = Movable({"s1": (Obstacle(kind="pci", text="it has a card"),)})
     assert [v.inherited for v in rule.violations(cluster, placement)] == [False]
     assert not list(rule.violations(cluster, placement_of(cluster)))
+    overfull = make_cluster([make_host("a", vcpus=2, held={"VCPU": 1}, numa=(NODE, NODE))], [make_server("s1", "a", vcpus=2, numa=(0,))])
+    assert [v.inherited for v in Capacity().violations(overfull, placement)] == [False]
 
 
 def test_places_and_placements() -> None:
