@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
 from optimizer.problem import Level
@@ -64,4 +66,23 @@ def _hosts_in_use(compiled: Compiled, objective: HostsInUse) -> float:
     return most / max(1, int(compiled.available.sum()))
 
 
-_BOUNDS: Mapping[type[Objective], Callable[[Compiled, Any], float]] = {HostsInUse: _hosts_in_use, Remaining: _remaining}
+def _load_cost(compiled: Compiled, objective: LoadCost) -> float:
+    """What all servers use beyond what is safe on all hosts together."""
+    cluster = compiled.problem.cluster
+    if any(host.name not in objective.safety for host in cluster.hosts):
+        return 0.0
+    used = sum(server.resources.get(objective.resource, 0) for server in cluster.servers)
+    return float(max(0, used - sum(objective.safety[host.name] for host in cluster.hosts)))
+
+
+def _balance_cost(compiled: Compiled, objective: BalanceCost) -> float:
+    """The cost of all hosts as if they were one."""
+    cluster = compiled.problem.cluster
+    first, second = (sum(host.inventory[name].capacity for host in cluster.hosts if name in host.inventory)
+                     - sum(server.resources.get(name, 0) for server in cluster.servers) for name in (objective.first, objective.second))
+    return float(max(0, objective.target * first - second))
+
+
+_BOUNDS: Mapping[type[Objective], Callable[[Compiled, Any], float]] = {
+    HostsInUse: _hosts_in_use, Remaining: _remaining, LoadCost: _load_cost, BalanceCost: _balance_cost,
+}

@@ -1,0 +1,44 @@
+"""Bounds without search: below every legal placement, and where they can be, met."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optimizer.objectives.balance_cost import BalanceCost
+from optimizer.objectives.base import Objective
+from optimizer.objectives.host_cost import HostCost
+from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.remaining import Remaining
+from optimizer.problem import Problem, Term
+from optimizer.solvers.bounds import level_bounds
+from optimizer.solvers.terms import compile_problem
+from policy_sources import nova
+from tests.support.clusters import clusters, make_cluster, make_host, make_server
+
+KINDS: tuple[Objective, ...] = (
+    HostsInUse(), Remaining("h0"), LoadCost("VCPU", {"h0": 1, "h1": 0, "h2": 2}), LoadCost("VCPU", {"h0": 1}), BalanceCost("VCPU", "MEMORY_MB", 512),
+    BalanceCost("MEMORY_MB", "VCPU", 1), HostCost({"h0": 2.0, "h1": 0.5}))
+
+
+@pytest.mark.parametrize("objective", KINDS, ids=repr)
+@given(cluster=clusters(max_hosts=3, max_servers=4))
+def test_no_legal_placement_is_below(objective: Objective, cluster: object) -> None:
+    problem = Problem(cluster, tuple(nova.constraints(cluster)), ((Term(objective, 2.0),),))  # type: ignore[arg-type]
+    bound = level_bounds(compile_problem(problem), (1.0,))[0]
+    assert bound is not None
+    for hosts in itertools.product([host.name for host in problem.cluster.hosts], repeat=len(problem.cluster.servers)):
+        placement = dict(zip([server.id for server in problem.cluster.servers], hosts, strict=True))
+        if not problem.breaches(placement):
+            assert bound <= problem.values(placement)[0] + 1e-9
+
+
+@pytest.mark.parametrize(("objective", "expected"), [
+    (LoadCost("VCPU", {"h0": 1, "h1": 2}), 3), (LoadCost("VCPU", {"h0": 9, "h1": 9}), 0), (LoadCost("VCPU", {"h0": 1}), 0),
+    (BalanceCost("VCPU", "DISK_GB", 100), 100 * 10 - 180),
+])
+def test_hosts_taken_together(objective: Objective, expected: float) -> None:
+    cluster = make_cluster([make_host("h0"), make_host("h1")], [make_server("s0", "h0", vcpus=4), make_server("s1", "h1", vcpus=2)])
+    assert level_bounds(compile_problem(Problem(cluster, (), ((Term(objective),),))), (1.0,))[0] == expected
