@@ -22,7 +22,6 @@ from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Flavor, Host, Inventory, NumaNode, Obstacle, Server
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
-from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.movable import Movable
 from optimizer.constraints.numa import Numa
 from optimizer.constraints.zone import ZonePin
@@ -81,7 +80,8 @@ def _host(entry: dict[str, Any], zone: str) -> Host:
 def problem_of(cluster: Cluster, max_moves: int, cores: int = 16, same_cluster: bool = False) -> Problem:
     """Fewest fragments of ``cores`` cores within ``max_moves`` migrations; among equals, fewest migrations."""
     fixed = {server.id: server.obstacles for server in cluster.servers if server.obstacles}
-    rules: list[Constraint] = [Available(), Capacity(), Numa(), Movable(fixed)]
+    # The nodes of every VM are known, so hosts need no capacity of their own.
+    rules: list[Constraint] = [Available(), Numa(), Movable(fixed)]
     if same_cluster:
         rules.append(ZonePin({server.id: server.pinned_zone for server in cluster.servers if server.pinned_zone}))
     return Problem(cluster, tuple(rules), ((Term(Fragmentation(cores, numa=True)),), (Term(Moves()),)), max_moves)
@@ -132,7 +132,8 @@ def main() -> int:
         "case": problem.cluster.name, "hosts": len(problem.cluster.hosts), "servers": len(problem.cluster.servers), "mnl": arguments.mnl,
         "slots_before": objective.slots(problem.cluster, placement_of(problem.cluster)),
         "slots_after": objective.slots(problem.cluster, reached),
-        "fr_before": round(objective.value(problem.cluster, placement_of(problem.cluster)), 6), "fr_after": round(objective.value(problem.cluster, reached), 6),
+        "fr_before": round(objective.value(problem.cluster, placement_of(problem.cluster)), 6),
+        "fr_after": round(objective.value(problem.cluster, reached), 6),
         "fr_bound": None if level.bound is None else round(level.bound, 6), "gap": level.gap, "status": result.status.value,
         "moves": len(moves), "moves_without_order": int(result.values[1]) - len(moves), "read_s": round(read_s, 3),
         "seconds": round(time.monotonic() - begin, 3), "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

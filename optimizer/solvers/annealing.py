@@ -49,7 +49,7 @@ _FIRST_SLICE = 20_000  # proposals
 _HOT, _COLD = 1.0, 0.003  # temperature at the begin and the end, as a share of what moving a server typically changes
 _FROZEN = 0.95  # share of the budget after which nothing worse is accepted
 _SHIFTS, _CHAINS = 0.05, 0.5  # shares of the kinds of proposals; the rest are swaps
-_PRICE = 1.0  # of the average server that is not in its start place, in temperatures, where quantities are kept
+_PRICE = 1.0  # of the average server for what it keeps, in temperatures
 _SMALL, _ON_LARGE = 0.3, 0.0  # a server whose size is below this many temperatures may be anywhere: so many proposals are about larger ones
 _TARGETS = 8  # places that are tried for a server that is to be shifted
 
@@ -129,10 +129,11 @@ def _run(packed: Packed, servers: Index, sizes: npt.NDArray[np.float64], prices:
 
 
 def _prices(packed: Packed) -> npt.NDArray[np.float64]:
-    """What it costs each server (S), in temperatures, not to be in its start place: its part in what is free of the quantities it keeps there.
+    """What it costs each server (S), in temperatures, not to be in its start place.
 
-    What servers that moved keep is lost to all others. At a temperature where any place is as good as the next they would all be away and
-    fill the room with what they keep; the price holds the needless ones back, and fades with the temperature.
+    What servers that moved keep there is lost to all others. There are many more places elsewhere than the one at home, so at a temperature where any
+    place is as good as the next nearly all would be away and fill the room with what they keep, needlessly. The logarithm of the number of places makes
+    up for that; a server that keeps more of what is scarce pays more. The price fades with the temperature.
     """
     own = packed.demand[np.arange(len(packed.start)) * packed.modes + packed.start % packed.modes].astype(np.float64)
     kept = packed.kept.astype(bool)
@@ -140,7 +141,7 @@ def _prices(packed: Packed) -> npt.NDArray[np.float64]:
         return np.zeros(len(own))
     free = np.maximum(1.0, packed.room[:, kept].sum(axis=0) - own[:, kept].sum(axis=0))
     price: npt.NDArray[np.float64] = (own[:, kept] / free).sum(axis=1)
-    return price * (_PRICE / max(1e-300, float(price.mean())))
+    return math.log(len(packed.room) * packed.modes) + price * (_PRICE / max(1e-300, float(price.mean())))
 
 
 def _typical_change(packed: Packed, state: State, seed: int) -> float:

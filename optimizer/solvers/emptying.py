@@ -36,10 +36,12 @@ _USE: tuple[type[Objective], ...] = (HostsInUse, HostCost)
 _OTHERS: tuple[type[Objective], ...] = (Overload, Moves, MoveCost, ServerMoveCost)
 _UNIONS = 8  # different sets of hosts of which every union is looked at; of more, pairs only
 _EXACT = 10**12  # what the largest coefficient of a choice becomes as a whole number
-_WAITING = 5.0  # what a server on a host that is to be emptied costs, in parts of what one costs that only makes room
 _GATHER = 0.02  # what free room is worth that lies in one piece
-_HOT, _COLD = 1.0, 0.05  # first and last temperature, in the same unit
+_COLD = 0.05  # the last temperature, in parts of what a server costs that only makes room
+_HEATS = ((0.5, 20.0), (2.0, 20.0), (5.0, 20.0), (10.0, 30.0), (10.0, 100.0), (30.0, 300.0))
+"""One try after another, the less it stirs up the earlier: the first temperature, and what a server on a host that is to be emptied costs."""
 _ROUNDS = 1_000_000
+_WORTH = 1e-9  # smaller changes are rounding
 _SMALL = 100  # hosts up to which a second way is looked for where the first moves more than the bound
 _CHUNK = 200_000
 _CHOOSING_S = 10.0
@@ -75,20 +77,24 @@ def improve(compiled: Compiled, where: Index, choice: Choice | None, stop: Stop,
     cost = move_costs(compiled, levels[1]) if len(levels) > 1 else np.zeros(len(where))
     best, least = where, math.inf
     for number, (more, roomy) in enumerate(_TRIES):
-        if stop.remaining_s() <= 0 or (more and least < math.inf):
-            break
         picked = choose(compiled, stop, more, roomy) if number else choice
         if picked is None:
             continue
-        X = new_state(P, where)
-        done = _pack(compiled, P, X, picked.keep, stop, rng)
-        found(X.where.copy())
-        paid = float(cost[X.where != P.start].sum())
-        near = choice is None or choice.second is None or paid <= (1 + _NEAR) * choice.second or len(P.room) > _SMALL
-        if done and (near or paid >= least):
-            return X.where.copy() if paid < least else best
-        if done:
-            best, least = X.where.copy(), paid
+        before = least
+        for heat in _HEATS if not number else _HEATS[:4]:
+            if stop.remaining_s() <= 0:
+                return best
+            X = new_state(P, where)
+            done = _pack(compiled, P, X, picked.keep, heat, stop, rng)
+            found(X.where.copy())
+            paid = float(cost[X.where != P.start].sum())
+            if done and paid < least:
+                best, least = X.where.copy(), paid
+            if done:
+                break
+        near = choice is None or choice.second is None or least <= (1 + _NEAR) * choice.second or len(P.room) > _SMALL
+        if least < math.inf and (near or before <= least):
+            break
     return best
 
 
@@ -242,7 +248,7 @@ def _unions(sets: list[Mask]) -> list[Mask]:
 # ---- packing
 
 
-def _pack(compiled: Compiled, P: Packed, X: State, keep: Mask, stop: Stop, rng: np.random.Generator) -> bool:
+def _pack(compiled: Compiled, P: Packed, X: State, keep: Mask, heat: tuple[float, float], stop: Stop, rng: np.random.Generator) -> bool:
     """Move everything off the hosts that are not kept as far as possible; True when they are empty."""
     closed = ~keep
     home = P.start // np.int32(P.modes)
@@ -250,24 +256,33 @@ def _pack(compiled: Compiled, P: Packed, X: State, keep: Mask, stop: Stop, rng: 
     size = _sizes(compiled, keep)
     # Servers of the hosts that are to be emptied have to move anyhow; of the others each costs what it is large.
     stray = np.where(closed[home], 0.0, 0.5 + size)
-    pay = _WAITING * (0.5 + size)
+    hot, waiting = heat
+    pay = waiting * (0.5 + size)
     servers = np.flatnonzero(closed[X.where // P.modes])
     admitted = P.eligible[P.server_class[servers]][:, keep].sum(axis=1)
     order = servers[np.lexsort((-size[servers], admitted))].astype(np.int32)
     quantity = _scarcest(compiled, keep)
     _fill(P, X, order, keep.astype(np.uint8), quantity)
+    _anneal(P, X, keep, pay, stray, quantity, hot, stop, rng)
+    _descend(P, X, keep.astype(np.uint8), stop)
+    if closed[X.where // P.modes].any():
+        return False
+    if hot > _HEATS[0][0]:  # what was stirred up more than need be settles
+        _anneal(P, X, keep, pay, stray, quantity, _HEATS[0][0], stop, rng)
+    return True
+
+
+def _anneal(P: Packed, X: State, keep: Mask, pay: Floats, stray: Floats, quantity: int, hot: float, stop: Stop, rng: np.random.Generator) -> None:
+    """Anneal from a state, which becomes the best one found."""
     best, least, hosts = X.where.copy(), np.array([np.inf]), np.flatnonzero(keep)
     for begin in range(0, _ROUNDS, _CHUNK):
         if stop.remaining_s() <= 0:
             break
-        share = begin / _ROUNDS, (begin + _CHUNK) / _ROUNDS
-        _settle(P, X, best, least, closed.astype(np.uint8), hosts, pay, stray, quantity, _CHUNK, _HOT * (_COLD / _HOT) ** share[0],
-                _HOT * (_COLD / _HOT) ** share[1], int(rng.integers(2**31)))
-        if least[0] <= 0:
+        ends = hot * (_COLD / hot) ** (begin / _ROUNDS), hot * (_COLD / hot) ** ((begin + _CHUNK) / _ROUNDS)
+        _settle(P, X, best, least, (~keep).astype(np.uint8), hosts, pay, stray, quantity, _CHUNK, *ends, int(rng.integers(2**31)))
+        if least[0] <= _WORTH:
             break
     assign_state(X, new_state(P, best))
-    _descend(P, X, keep.astype(np.uint8), stop)
-    return not closed[X.where // P.modes].any()
 
 
 def _sizes(compiled: Compiled, keep: Mask) -> Floats:
@@ -355,10 +370,10 @@ def _settle(P, X, best, least, closed, hosts, pay, stray, quantity, rounds, hot,
     average = max(1.0, average)
     heat, cooling = hot, (cold / hot) ** (1.0 / rounds)
     for number in range(rounds + 1):
-        if energy < least[0] - 1e-9:
+        if energy < least[0] - _WORTH:
             least[0] = energy
             best[:] = X.where
-        if number == rounds or energy <= 1e-9:
+        if number == rounds or energy <= _WORTH:
             return
         heat *= cooling
         s = waiting[np.random.randint(size)] if size and np.random.random() < 0.4 else movable[np.random.randint(len(movable))]

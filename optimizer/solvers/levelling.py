@@ -28,6 +28,7 @@ from optimizer.solvers.terms import Compiled
 Floats = npt.NDArray[np.float64]
 _jit = njit(cache=True, nogil=True, error_model="numpy")
 _MANY = 100  # moves beyond which a budget is tried once only
+_STARTS = 3  # times that costs are annealed where moves are few and the spread does not come first
 _PER_MOVE = 20_000  # annealing iterations for each move that is allowed
 _AT_MOST = 1_000_000
 _CHUNK = 200_000  # iterations between two looks at the clock
@@ -229,24 +230,35 @@ def _take_back(P, X, limit):  # type: ignore[no-untyped-def]
 
 
 def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator) -> None:
-    """Anneal the whole objective; where the spread comes first, what is above it costs more than all moves together can."""
-    moved = int(X.figures[0])
-    cost = work.cost
-    limit, weight, floor = work.packed.max_moves, work.weight, work.floor
+    """Anneal the whole objective; where the spread comes first, only what is below the threshold counts.
+
+    While annealing, the spread is priced at about twice what it costs to bring it down here: were it dearer, as it often is in truth, the
+    search could not pass from one good placement to the next, all of which lie at the threshold.
+    """
+    moved = X.where != work.packed.start
+    if not moved.any():
+        return
+    floor, now = work.floor, variance(X, work.hosts)
+    limit, cost, truth = work.packed.max_moves, work.cost, work.weight
     if work.first:
-        floor = max(work.floor, variance(X, work.hosts) + 1e-13)
+        floor, truth = max(work.floor, now), np.inf
         if work.fewest:
-            limit, cost = moved, cost - cost[work.packed.movable].min()
-        gain = work.floor / max(1, moved) if work.floor else floor / max(1, moved) + 1e-9
-        weight = 20.0 * float(cost.mean() + 1e-9) / gain
-    _anneal(work, X, stop, rng, limit, cost, weight, floor, -1.0, strict=work.first)
+            limit, cost = int(moved.sum()), cost - cost[work.packed.movable].min()
+    before = variance(new_state(work.packed, work.packed.start), work.hosts)
+    price = 2.0 * float(work.cost[moved].sum()) / max(1e-12, before - now)
+    weight = price if work.first else min(work.weight, price)
+    trials = [copy_state(X) for _ in range(1 if work.first or moved.sum() > _MANY else _STARTS)]
+    for trial in trials:
+        _anneal(work, trial, stop, rng, limit, cost, weight, floor, -1.0, truth)
+    worth = [float(cost[t.where != work.packed.start].sum()) + work.weight * max(0.0, variance(t, work.hosts) - floor) for t in trials]
+    assign_state(X, trials[int(np.argmin(worth))])
 
 
 def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: int, cost: Floats, weight: float, floor: float, goal: float,
-            strict: bool = False) -> None:
-    """Anneal weight x max(0, variance - floor) + cost from a state, which becomes the best one found; ends early below ``goal``.
+            truth: float = 1.0) -> None:
+    """Anneal weight x max(0, variance - floor) + cost from a state; ends early when the variance is at most ``goal``.
 
-    ``strict``: only states whose variance is at most the floor count.
+    The state becomes the one that is best when the spread is weighed by ``truth``; where that is infinite, of those not above the floor.
     """
     P = work.packed._replace(max_moves=min(limit, work.packed.max_moves))
     active, cold_hosts = _promising(work, X)
@@ -263,7 +275,7 @@ def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: i
         hot = 0.15 * worth * (1e-3 ** (begin / total))
         cold = 0.15 * worth * (1e-3 ** (min(total, begin + _CHUNK) / total))
         refresh(P, X)
-        if _anneal_kernel(P, X, best, energy, active, cold_hosts, cost, weight, floor, goal, strict, _CHUNK, hot, cold, int(rng.integers(2**31))):
+        if _anneal_kernel(P, X, best, energy, active, cold_hosts, cost, weight, floor, goal, truth, _CHUNK, hot, cold, int(rng.integers(2**31))):
             break
     assign_state(X, new_state(P, best))
 
@@ -306,7 +318,13 @@ def _someone(P, active):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, goal, strict, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
+def _true_value(energy, paid, weight, truth):  # type: ignore[no-untyped-def]
+    excess = (energy - paid) / weight
+    return paid if excess <= 1e-12 else paid + truth * excess
+
+
+@_jit
+def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, goal, truth, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
     """Anneal from X for so many rounds; the best placement goes to ``best``, its energy to ``least``. True when the goal is met."""
     np.random.seed(seed)
     M, H, n = P.modes, len(X.count), P.variance_hosts[0]
@@ -321,8 +339,9 @@ def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, g
         paid += cost[moved[i]]
     energy = weight * max(0.0, X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 - floor) + paid
     priced = cost.max() > 0.0
-    if energy < least[0] and (not strict or energy <= paid + 1e-12):
-        least[0] = energy
+    value = _true_value(energy, paid, weight, truth)
+    if value < least[0]:
+        least[0] = value
         best[:] = X.where
     cooling = (cold / hot) ** (1.0 / rounds)
     heat = hot
@@ -402,8 +421,9 @@ def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, g
                         moved[at[t]] = moved[size]
                         at[moved[size]] = at[t]
                         at[t] = -1
-            if energy < least[0] - 1e-13 and (not strict or energy <= paid + 1e-12):
-                least[0] = energy
+            value = _true_value(energy, paid, weight, truth)
+            if value < least[0] - 1e-13:
+                least[0] = value
                 best[:] = X.where
                 if goal >= 0.0 and X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 <= goal:
                     return True

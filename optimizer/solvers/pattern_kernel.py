@@ -20,7 +20,8 @@ _NEVER = -1e300
 class Shape(NamedTuple):
     """What hosts may hold, in units of room. G kinds of hosts, K pools, T kinds of servers on one pool, U that span pools, N combinations."""
 
-    cap: Ints  # G x K, the most that a pool may hold
+    cap: Ints  # G x K, the most that a pool may hold: its room, or what it holds now where that is more
+    limit: Ints  # G x K, the most where a server arrives; -1 where nothing is little enough
     size: Ints  # K x T
     have: Ints  # G x K x T, now
     least: Ints  # G x K x T
@@ -29,6 +30,7 @@ class Shape(NamedTuple):
     span_least: Ints  # G x U
     span_most: Ints  # G x U
     combination: Ints  # N x U
+    span_size: Ints  # U x K
     use: Ints  # N x K
 
 
@@ -48,55 +50,71 @@ def best_patterns(shape, prices, kinds, counts, chosen, value):
     """Fill ``counts`` (G x K x T), ``chosen`` combination (G) and ``value`` (G) for the kinds of hosts in ``kinds``."""
     pools, types = shape.size.shape
     spans, longest = shape.combination.shape[1], shape.cap.max() + 1
-    best = np.empty((pools, longest))
-    at = np.zeros((pools, longest), np.int64)
-    choice = np.zeros((pools, types, longest), np.int64)
+    # An overfull pool may keep what it holds or less of it, or take servers in when enough have left: the second index is 0 or 1 for that.
+    best = np.empty((pools, 2, longest))
+    at = np.zeros((pools, 2, longest), np.int64)
+    choice = np.zeros((pools, 2, types, longest), np.int64)
     reached = np.empty((types + 1, longest))
+    way, chosen_way = np.zeros(pools, np.int64), np.zeros(pools, np.int64)
     for g in kinds:
         for k in range(pools):
-            _knapsack(shape, prices, g, k, reached, choice[k])
-            cap = shape.cap[g, k]
-            for taken in range(cap + 1):
-                best[k, taken] = _NEVER
-                for u in range(cap - taken + 1):
-                    amount = reached[types, u] + prices.worth[g, k, u + taken]
-                    if amount > best[k, taken]:
-                        best[k, taken] = amount
-                        at[k, taken] = u
+            for arrive in range(2):
+                cap = shape.limit[g, k] if arrive else shape.cap[g, k]
+                if not arrive and shape.limit[g, k] == cap:
+                    cap = -1
+                for taken in range(longest):
+                    best[k, arrive, taken] = _NEVER
+                if cap >= 0:
+                    _knapsack(shape, prices, g, k, cap, arrive, reached, choice[k, arrive])
+                for taken in range(cap + 1):
+                    for u in range(cap - taken + 1):
+                        amount = reached[types, u] + prices.worth[g, k, u + taken]
+                        if amount > best[k, arrive, taken]:
+                            best[k, arrive, taken] = amount
+                            at[k, arrive, taken] = u
         value[g] = _NEVER
         chosen[g] = -1
         for n in range(len(shape.combination)):
             total = 0.0
-            for k in range(pools):
-                if shape.use[n, k] > shape.cap[g, k]:
-                    total = _NEVER
-                    break
-                total += best[k, shape.use[n, k]]
             for j in range(spans):
                 count, more = shape.combination[n, j], shape.combination[n, j] - shape.span_have[g, j]
                 if count < shape.span_least[g, j] or count > shape.span_most[g, j]:
                     total = _NEVER
                     break
                 total += more * prices.place[types + j] + min(more, 0) * prices.leave[g, types + j] - count * prices.span_toll[g, j]
+            for k in range(pools):
+                use = shape.use[n, k]
+                if total <= _NEVER or use > shape.cap[g, k]:
+                    total = _NEVER
+                    break
+                way[k] = 1
+                if best[k, 0, use] > best[k, 1, use]:
+                    way[k] = 0
+                    for j in range(spans):
+                        if shape.combination[n, j] > shape.span_have[g, j] and shape.span_size[j, k] > 0:
+                            way[k] = 1
+                total += best[k, way[k], use]
             if total > value[g]:
                 value[g] = total
                 chosen[g] = n
+                chosen_way[:] = way
         for k in range(pools if chosen[g] >= 0 else 0):
-            u = at[k, shape.use[chosen[g], k]]
+            arrive = chosen_way[k]
+            u = at[k, arrive, shape.use[chosen[g], k]]
             for t in range(types - 1, -1, -1):
-                counts[g, k, t] = choice[k, t, u]
-                u -= choice[k, t, u] * shape.size[k, t]
+                counts[g, k, t] = choice[k, arrive, t, u]
+                u -= choice[k, arrive, t, u] * shape.size[k, t]
 
 
 @_jit
-def _knapsack(shape, prices, g, k, reached, choice):
+def _knapsack(shape, prices, g, k, cap, arrive, reached, choice):
     """``reached[T, u]``: the most that servers which use u in all are worth; ``choice[t, u]``: how many of kind t are among the first t + 1."""
-    cap = shape.cap[g, k]
     for u in range(cap + 1):
         reached[0, u] = _NEVER
     reached[0, 0] = 0.0
     for t in range(shape.size.shape[1]):
-        size, have, most = shape.size[k, t], shape.have[g, k, t], shape.most[g, k, t]
+        size, have = shape.size[k, t], shape.have[g, k, t]
+        most = shape.most[g, k, t] if arrive else have
         for u in range(cap + 1):
             reached[t + 1, u] = _NEVER
         for u in range(cap + 1):

@@ -53,10 +53,10 @@ class LevelCost:
 class Aggregate:
     """A problem in terms of kinds: hosts of each kind, ``shape`` for what surely is legal, ``relaxed`` for what bounds have to allow.
 
-    ``complete`` is whether every combination is there. ``span_size`` (U x K) is what spanning servers take, in units. ``idle``: some movable
-    servers take nothing of the pools and are left where they are. Of the quantities that may bind besides the pools: ``tight_demand``
-    (K x T x Q) and ``tight_span_demand`` (U x Q), ``tight_room`` (G x Q) left for movable servers. ``grouped`` (S): 1 for servers that
-    rules on groups speak of. ``levels`` are those that have a cost here, from the first on, with rows of G instead of H.
+    ``complete`` is whether every combination is there. ``idle``: some movable servers take nothing of the pools and are left where they are.
+    Of the quantities that may bind besides the pools: ``tight_demand`` (K x T x Q) and ``tight_span_demand`` (U x Q), ``tight_room`` (G x Q)
+    left for movable servers. ``grouped`` (S): 1 for servers that rules on groups speak of. ``levels`` are those that have a cost here, from
+    the first on, with rows of G instead of H.
     """
 
     kinds: tuple[Kind, ...]
@@ -65,7 +65,6 @@ class Aggregate:
     hosts: tuple[Index, ...]
     shape: Shape
     relaxed: Shape
-    span_size: Ints
     complete: bool
     tight_demand: Ints
     tight_span_demand: Ints
@@ -149,6 +148,7 @@ class _Aggregation:
         self.room: Ints = arrays.room - base
         self.used: Ints = np.einsum("hkt,kt->hk", self.have, self.size) + self.span_have @ self.span
         self.cap: Ints = np.maximum(np.maximum(self.room[:, pools], 0), self.used) // self.unit
+        self.limit: Ints = np.maximum(self.room[:, pools] // self.unit, -1)
 
     def _counts(self, weight: Ints) -> tuple[Ints, Ints]:
         """How many servers of each kind are on each pool (H x K x T) and span those of each host (H x U); a server counts its weight."""
@@ -174,34 +174,27 @@ class _Aggregation:
             return None
         tight = self._tight()
         levels = tuple(self._levels())
-        parts: list[Any] = [self.cap, self.have, self.tied, self.span_have, self.span_tied, *self._limits(), self.room[:, tight],
+        parts: list[Any] = [self.cap, self.limit, self.have, self.tied, self.span_have, self.span_tied, *self._most(), self.room[:, tight],
                  *(part for level in levels for part in (level.held, level.leave))]
         first, hosts_of = _same([part.reshape(hosts, -1) for part in parts])
-        cap, have, tied, span_have, span_tied, most, span_most, open_to, span_open_to, tight_room, *costs = (
-            np.ascontiguousarray(part[first]) for part in parts)
+        cap, room, have, tied, span_have, span_tied, most, span_most, tight_room, *costs = (np.ascontiguousarray(part[first]) for part in parts)
         span = self.span // self.unit
-        shape = Shape(cap, self.size // self.unit, have, tied, most, span_have, span_tied, span_most, combination, combination @ span)
-        relaxed = shape._replace(least=np.zeros_like(have), span_least=np.zeros_like(span_have), most=open_to, span_most=span_open_to)
+        shape = Shape(cap, room, self.size // self.unit, have, tied, most, span_have, span_tied, span_most, combination, span, combination @ span)
+        relaxed = shape._replace(least=np.zeros_like(have), span_least=np.zeros_like(span_have))
         demand = np.zeros((len(self.pools), self.singles, len(tight)), dtype=np.int64)
         for k, t in np.argwhere(self.size).tolist():
             demand[k, t] = self.kinds[t].demand[self.kinds[t].seats[k], tight]
         span_demand = np.array([kind.demand[0, tight] for kind in self.kinds[self.singles:]], dtype=np.int64).reshape(len(self.span), len(tight))
-        return Aggregate(tuple(self.kinds), self.singles, self.idle, hosts_of, shape, relaxed, span, complete, demand, span_demand,
+        return Aggregate(tuple(self.kinds), self.singles, self.idle, hosts_of, shape, relaxed, complete, demand, span_demand,
                          tight_room, self.grouped, tuple(replace(level, held=held, leave=leave) for level, held, leave
                                                          in zip(levels, costs[::2], costs[1::2], strict=True)))
 
-    def _limits(self) -> tuple[Ints, Ints, Ints, Ints]:
-        """The most that surely may be of each kind, on one pool and spanning, and the same as far as bounds may trust it.
-
-        What is overfull takes nobody until enough have left; a bound has to allow that they do.
-        """
+    def _most(self) -> tuple[Ints, Ints]:
+        """The most that rules on single servers allow of each kind, on one pool and spanning."""
         arrays, endless = self.compiled.arrays, np.iinfo(np.int64).max // 4
         eligible = np.stack([arrays.eligible[arrays.server_class[kind.members[0]]] for kind in self.kinds], axis=1)
-        open_to = np.where(eligible[:, None, :self.singles] & (self.size > 0), endless, self.have)
-        span_open_to = np.where(eligible[:, self.singles:], endless, self.span_have)
-        full = self.used > self.room[:, self.pools]
-        touches_full = (full[:, None, :] & (self.span > 0)).any(axis=2)
-        return np.where(full[:, :, None], self.have, open_to), np.where(touches_full, self.span_have, span_open_to), open_to, span_open_to
+        return (np.where(eligible[:, None, :self.singles] & (self.size > 0), endless, self.have),
+                np.where(eligible[:, self.singles:], endless, self.span_have))
 
     def _tight(self) -> list[int]:
         """The quantities that could be short where the pools are not: pools hold at most their greatest share of another per unit of room."""
@@ -239,7 +232,8 @@ def _fragmentation(work: _Aggregation, objective: Fragmentation) -> LevelCost:
     held[counts] = -objective.size * (free[counts] // objective.size)
     taken = np.concatenate([work.size.max(axis=0), work.span.sum(axis=1)])
     leave[~counts] = -taken
-    grain = gcd(objective.size, *taken.tolist()) if (~counts).any() else objective.size
+    outside = np.concatenate([work.have[~counts].sum(axis=(0, 1)), work.span_have[~counts].sum(axis=0)]) > 0
+    grain = gcd(objective.size, *taken[outside].tolist())
     return LevelCost(held, leave, 1 / work.compiled.free_now(objective), float(grain))
 
 

@@ -109,10 +109,10 @@ class _Search:
         self.limit = most if compiled.problem.max_moves is None else min(most, compiled.problem.max_moves)
         self.duals, self.best_value = _Duals(np.zeros(len(model.kinds)), 0.0, np.zeros(0)), 0.0
         shape, relaxed = model.shape, model.relaxed
-        self.used_now = np.einsum("gkt,kt->gk", shape.have, shape.size) + shape.span_have @ model.span_size
+        self.used_now = np.einsum("gkt,kt->gk", shape.have, shape.size) + shape.span_have @ shape.span_size
         overfull = self._tight_used(shape.have, shape.span_have) > model.tight_room
         changed = [(getattr(shape, name) != getattr(relaxed, name)).reshape(len(self.number), -1).any(axis=1)
-                   for name in ("least", "most", "span_least", "span_most")]
+                   for name in ("least", "span_least")]
         self.loose: Ints = np.flatnonzero(np.logical_or.reduce([overfull.any(axis=1), *changed]))
         self._combination = {counts.tobytes(): n for n, counts in enumerate(shape.combination)}
         self._known: set[tuple[int, bytes, int]] = set()
@@ -194,8 +194,10 @@ class _Search:
         shape = self.model.shape
         spans = shape.combination[combination]
         used = (counts * shape.size).sum(axis=1) + shape.use[combination]
-        inside = (shape.least[kind] <= counts) & (counts <= shape.most[kind])
-        if inside.all() and (shape.span_least[kind] <= spans).all() and (spans <= shape.span_most[kind]).all() and (used <= shape.cap[kind]).all():
+        spanned = np.maximum(spans - shape.span_have[kind], 0) @ shape.span_size > 0
+        arrives = spanned | ((counts > shape.have[kind]) & (shape.size > 0)).any(axis=1)
+        legal = (shape.least[kind] <= counts).all() and (counts <= shape.most[kind]).all() and (shape.span_least[kind] <= spans).all()
+        if legal and (spans <= shape.span_most[kind]).all() and (used <= np.where(arrives, shape.limit[kind], shape.cap[kind])).all():
             every = shape.have.copy()
             every[kind] = counts
             if not len(self._short(every, np.where(np.arange(len(every)) == kind, combination, 0), np.array([kind]))):
@@ -205,7 +207,7 @@ class _Search:
         """Prices to begin with: half of what a unit of room is worth at most, on the average."""
         held, size = self.model.levels[0].held, self.model.shape.size
         worth = float((held.max(axis=2) - held.min(axis=2)).max()) / max(1, int(self.model.shape.cap.max()))
-        amounts = np.concatenate([size.max(axis=0), self.model.span_size.sum(axis=1)])
+        amounts = np.concatenate([size.max(axis=0), self.model.shape.span_size.sum(axis=1)])
         step = float(np.abs(np.diff(held, axis=2)).max(initial=0.0))
         return _Duals(0.5 * worth * amounts, 0.3 * step, np.zeros(0))
 
@@ -307,7 +309,7 @@ class _Search:
         pools = np.arange(len(used))
         costs = [float((level.held[kind, pools, used] - level.held[kind, pools, self.used_now[kind]]).sum() + level.leave[kind] @ gone)
                  for level in self.model.levels]
-        size = self.model.span_size
+        size = self.model.shape.span_size
         gives = (more < 0).any(axis=1) | (np.maximum(-spans, 0) @ size > 0)
         takes = (more > 0).any(axis=1) | (np.maximum(spans, 0) @ size > 0)
         self.columns.append(_Column(kind, counts.copy(), combination, np.concatenate([more.sum(axis=0), spans]), int(gone.sum()),
