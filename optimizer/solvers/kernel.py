@@ -280,7 +280,7 @@ def _group_change(P, X, s, h, t, k):
     return P.group_weight * (max(new, 0) - top)
 
 
-@inlined
+@kernel
 def shift_cost(P, X, s, p):
     """Change of the objective when a server goes to a place."""
     o = X.where[s]
@@ -301,7 +301,7 @@ def shift_cost(P, X, s, p):
     return cost
 
 
-@inlined
+@kernel
 def swap_cost(P, X, s, t):
     """Change of the objective when two servers on different hosts exchange places."""
     o, p = X.where[s], X.where[t]

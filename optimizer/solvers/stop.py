@@ -25,6 +25,10 @@ class Stop(Protocol):
         """Seconds left; 0 or less means stop, and no end is infinite."""
         ...
 
+    def iterations_left(self) -> int | None:
+        """Iterations left, where they count."""
+        ...
+
 
 @dataclass
 class MaxRuntime:
@@ -52,6 +56,10 @@ class MaxRuntime:
     def remaining_s(self) -> float:
         """Seconds left."""
         return self.seconds - (time.monotonic() - self._begin)
+
+    def iterations_left(self) -> int | None:
+        """None: only time counts."""
+        return None
 
 
 @dataclass
@@ -84,6 +92,10 @@ class MaxIterations:
     def remaining_s(self) -> float:
         """No end of time until the iterations are made."""
         return math.inf if self._done < self.iterations else 0.0
+
+    def iterations_left(self) -> int | None:
+        """Iterations left."""
+        return max(0, self.iterations - self._done)
 
 
 @dataclass
@@ -119,3 +131,8 @@ class Part:
         if math.isinf(left):
             return left if spent < self._to else 0.0
         return left * (self._to - spent) / max(1e-12, 1 - spent)
+
+    def iterations_left(self) -> int | None:
+        """Iterations of this part that are left, where they count."""
+        left, spent = self.whole.iterations_left(), self.whole.spent()
+        return None if left is None else max(0, round(left * (self._to - spent) / max(1e-12, 1 - spent)))
