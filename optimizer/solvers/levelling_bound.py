@@ -11,10 +11,8 @@ that nobody leaves has to find room there. The prices are improved by subgradien
 functionals", 1969); servers that cannot move in any solution as cheap as the one looked for are taken out on the way.
 """
 
-import heapq
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +29,6 @@ _jit = njit(cache=True, nogil=True, error_model="numpy")
 _CELLS = 200_000_000  # cells of one round of dynamic programming: beyond, a bound takes longer than it is worth
 _ROUNDS = 600
 _LOOK = 25  # rounds between two looks for servers that cannot move
-_NODE_ROUNDS = 40
-_NODES = 1000
 _PATIENCE = 12  # rounds without a better bound until the steps become smaller
 _EQUAL = 1e-9  # variances above the floor by less than this are taken to meet it
 _MISSED = 1e-7  # a bound that is above a target by less than this is taken to meet it
@@ -149,7 +145,7 @@ def _bound(compiled: Compiled, work: Task, where: Index, cost: Floats, floor: fl
         return 0.0
     case = _Case(compiled, shape, compiled.arrays.home, compiled.arrays.eligible, work.hosts, floor, weight / scale, best / scale, target / scale)
     prices, middle = _first_prices(case, where // np.int32(compiled.arrays.modes))
-    return max(0.0, min(target, scale * (_tree(case, prices, middle, stop) - _MISSED)))
+    return max(0.0, min(target, scale * (_over_intervals(case, prices, middle, stop) - _MISSED)))
 
 
 def _able(compiled: Compiled) -> Mask:
@@ -181,7 +177,7 @@ def _shape(compiled: Compiled, work: Task, cost: Floats, movable: Mask, variance
     reach = int(max(0, most.max()) // unit)
     shape = Shape(unit, balance.load // unit, cost, base, np.maximum(most, base), share, kind.reshape(-1).astype(np.int64),
                   *(np.zeros(0, dtype=np.int64) for _ in range(4)), reach, _fits(compiled))
-    shape, _ = _listed(shape, compiled, movable, np.zeros_like(movable))
+    shape = _listed(shape, compiled, movable)
     return shape if _cells(shape) <= _CELLS else None
 
 
@@ -206,11 +202,8 @@ def _fits(compiled: Compiled) -> Mask:
     return fits
 
 
-def _listed(shape: Shape, compiled: Compiled, able: Mask, must: Mask) -> tuple[Shape, float]:
-    """The shape with lists of the servers that are ``able`` (S) to move, and what is to be added to its bound.
-
-    Those that ``must`` move are paid for doing so, more than any solution costs; what is added takes the pay back.
-    """
+def _listed(shape: Shape, compiled: Compiled, able: Mask) -> Shape:
+    """The shape with lists of the servers that are ``able`` (S) to move."""
     arrays = compiled.arrays
     servers = np.flatnonzero(able)
     loaded = servers[shape.load[servers] > 0]
@@ -219,12 +212,10 @@ def _listed(shape: Shape, compiled: Compiled, able: Mask, must: Mask) -> tuple[S
         host = int(np.flatnonzero(shape.kind == k)[0])
         comers.append(loaded[arrays.eligible[arrays.server_class[loaded], host]])
     counts = np.bincount(arrays.home[servers], minlength=len(arrays.room))
-    pay = 10.0 + 10.0 * float(shape.cost[able].sum())
-    listed = shape._replace(
+    return shape._replace(
         comers_from=np.concatenate([[0], np.cumsum([len(one) for one in comers])]).astype(np.int64), comers=np.concatenate(comers).astype(np.int64),
         leavers_from=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        leavers=servers[np.argsort(arrays.home[servers], kind="stable")].astype(np.int64), cost=shape.cost - pay * must)
-    return listed, pay * int(must.sum())
+        leavers=servers[np.argsort(arrays.home[servers], kind="stable")].astype(np.int64))
 
 
 def _first_prices(case: _Case, hosts: Index) -> tuple[_Prices, float]:
@@ -256,93 +247,35 @@ def _first_prices(case: _Case, hosts: Index) -> tuple[_Prices, float]:
     return _Prices(alpha, 2 * alpha * float(level.sum()) / n, alpha * worth), float(level.sum())
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A part of the solutions: the sum of utilisations between two ends, only servers that are ``able`` move and those that ``must`` do.
-
-    ``doubt`` (S): how far from a yes or no the relaxation is about each server. ``settled``: the prices have been worked on to the end.
-    """
-
-    low: float
-    high: float
-    prices: _Prices
-    able: Mask
-    must: Mask
-    bound: float = -math.inf
-    doubt: Floats | None = None
-    settled: bool = False
-
-
-def _tree(case: _Case, prices: _Prices, middle: float, stop: Stop) -> float:
-    """The least bound over all solutions: parts by the sum of utilisations, the least promising one split by a server in doubt, and so on."""
-    heap: list[tuple[float, int, _Node]] = []
-    for node in _intervals(case, prices, middle, stop):
-        heapq.heappush(heap, (node.bound, len(heap), node))
-    number = len(heap)
-    while heap[0][0] <= case.target + 2 * _MISSED and number < _NODES and stop.remaining_s() > 0:
-        _, _, node = heapq.heappop(heap)
-        children = [node] if not node.settled else _split(node)
-        if not children:
-            return node.bound
-        for child in children:
-            number += 1
-            found = _ascend(case, child, _ROUNDS if not node.settled else _NODE_ROUNDS, case.target, stop)
-            heapq.heappush(heap, (max(found.bound, node.bound), number, replace(found, bound=max(found.bound, node.bound))))
-    return heap[0][0]
-
-
-def _intervals(case: _Case, prices: _Prices, middle: float, stop: Stop) -> Iterator[_Node]:
-    """A narrow interval around the known solution's sum of utilisations, then ever wider ones on both sides."""
+def _over_intervals(case: _Case, prices: _Prices, middle: float, stop: Stop) -> float:
+    """The least bound over all sums of utilisation: a narrow interval around the known solution's, then ever wider ones on both sides."""
     n, shape = case.hosts, case.shape
     total = float(shape.base.sum())
     ends = total * float(shape.share[shape.share > 0].min()), total * float(shape.share.max())
-    able, must = np.zeros(len(shape.load), dtype=np.bool_), np.zeros(len(shape.load), dtype=np.bool_)
-    able[shape.leavers] = True
     # Within an interval of width w the chord is off by up to w^2 / 4n.
     half = math.sqrt(0.01 * n / max(prices.alpha, 1e-12))
-    central = _ascend(case, _Node(middle - half, middle + half, prices, able, must), _ROUNDS, case.target, stop)
-    yield central
-    least = central.bound
+    least, central = _in_interval(case, prices, middle - half, middle + half, stop)
     for sign, end in ((-1.0, ends[0]), (1.0, ends[1])):
-        at, width, known = middle + sign * half, half, central.prices
-        while (end - at) * sign > 0:
+        at, width, known = middle + sign * half, half, central
+        while (end - at) * sign > 0 and least > 0:
             to = at + sign * width
-            node = _ascend(case, _Node(min(at, to), max(at, to), known, able, must, 0.0), _ROUNDS, min(least, case.target), stop)
-            yield node
-            known, least = node.prices, min(least, node.bound)
-            at, width = to, 1.5 * width
+            bound, known = _in_interval(case, known, min(at, to), max(at, to), stop, least)
+            least, at, width = min(least, bound), to, 1.5 * width
+    return least
 
 
-def _split(node: _Node) -> list[_Node]:
-    """Two parts: a server in doubt moves, or it does not; none where nothing is in doubt."""
-    if node.doubt is None:
-        return []
-    doubt = np.where(node.able & ~node.must, node.doubt, 0.0)
-    server = int(doubt.argmax())
-    if doubt[server] <= 1e-3:
-        return []
-    able, must = node.able.copy(), node.must.copy()
-    able[server], must[server] = False, True
-    return [replace(node, able=able), replace(node, must=must)]
+def _in_interval(case: _Case, prices: _Prices, low: float, high: float, stop: Stop, floor: float = math.inf) -> tuple[float, _Prices]:
+    """(the bound where the sum of utilisations lies between two ends, its prices); ends early once above the target or ``floor``.
 
-
-def _ascend(case: _Case, node: _Node, rounds: int, target: float, stop: Stop) -> _Node:
-    """The node with better prices and a better bound; ends early once the bound is above ``target``.
-
-    A node that has a bound already has prices that are nearly right, so that a look for servers that cannot move pays at once.
+    A finite ``floor`` says that the prices are those of the interval next to this one: nearly right, so that a look for servers that
+    cannot move pays at once.
     """
-    enough, warm = target + 2 * _MISSED, node.bound > -math.inf
-    able, must = node.able, node.must
-    shape, sure = _listed(case.shape, case.compiled, able, must)
-    best, known, now, idle = -math.inf, node.prices, node.prices, 0
-    step = 0.4 if warm else 1.0
-    size = (0.3 * now.alpha) ** 2
-    leaves, comes = np.zeros(len(able)), np.zeros(len(able))
-    for number in range(rounds):
-        value, slopes, left, came = _value(case, shape, now, node.low, node.high)
-        value += sure
-        leaves += 0.1 * (left - leaves)
-        comes += 0.1 * (came - comes)
+    shape, warm = case.shape, floor < math.inf
+    enough = min(case.target, floor) + 2 * _MISSED
+    best, known, now, step, idle = -math.inf, prices, prices, 0.4 if warm else 1.0, 0
+    size = (0.3 * prices.alpha) ** 2
+    for number in range(_ROUNDS):
+        value, slopes, parts = _value(case, shape, now, low, high)
         if value > best + 1e-9:
             best, known, idle = value, now, 0
         else:
@@ -350,28 +283,22 @@ def _ascend(case: _Case, node: _Node, rounds: int, target: float, stop: Stop) ->
         if best > enough or stop.remaining_s() <= 0:
             break
         if best > 0 and (number % _LOOK == _LOOK - 1 or (number == 1 and warm)):
-            able, must = _decided(case, shape, sure, known, node, able, must)
-            if (must & ~able).any():
-                best = math.inf
-                break
+            able = _still_able(case, shape, known, low, high)
             if not able.any():
-                best = _unmoved(case, shape)
-                break
-            shape, sure = _listed(case.shape, case.compiled, able, must)
+                return _unmoved(case, shape), known
+            shape = _listed(shape, case.compiled, able)
         if idle >= _PATIENCE:
             step, idle, now = 0.7 * step, 0, known
             if step < 0.02:
                 break
             continue
-        parts = np.where(shape.load > 0, came - left, 0).astype(np.float64)
         norm = size * (slopes[0] ** 2 + slopes[1] ** 2) + float((parts**2).sum())
         if norm <= 1e-15:
             break
         length = step * max(case.best - value, 0.003 * case.best) / norm
         alpha = min(max(1e-9, now.alpha + length * size * slopes[0]), case.weight / case.hosts)
         now = _Prices(alpha, now.beta + length * size * slopes[1], now.mu + length * parts)
-    share = np.clip((leaves + comes) / 2, 0.0, 1.0)
-    return replace(node, prices=known, able=able, must=must, bound=best, doubt=np.minimum(share, 1 - share), settled=best <= enough)
+    return best, known
 
 
 def _unmoved(case: _Case, shape: Shape) -> float:
@@ -381,23 +308,24 @@ def _unmoved(case: _Case, shape: Shape) -> float:
     return 0.0 if excess <= 0 else case.weight * excess
 
 
-def _value(case: _Case, shape: Shape, prices: _Prices, low: float, high: float) -> tuple[float, tuple[float, float], Ints, Ints]:
-    """(the bound at some prices, its slopes in alpha and beta, who leaves, who comes)."""
+def _value(case: _Case, shape: Shape, prices: _Prices, low: float, high: float) -> tuple[float, tuple[float, float], Floats]:
+    """(the bound at some prices, its slopes in alpha and beta, those in mu)."""
     n = case.hosts
     left, came, totals, _ = _hosts(shape, prices.alpha, prices.beta, prices.mu)
     ends = [(prices.beta * end - prices.alpha * end**2 / n, end) for end in (low, high)]
     chord, end = min(ends)
     value = float(totals[0] + chord - prices.alpha * n * case.floor)
-    return value, (float(totals[1] - end**2 / n - n * case.floor), float(end - totals[2])), left, came
+    parts = np.where(shape.load > 0, came - left, 0).astype(np.float64)
+    return value, (float(totals[1] - end**2 / n - n * case.floor), float(end - totals[2])), parts
 
 
-def _decided(case: _Case, shape: Shape, sure: float, prices: _Prices, node: _Node, able: Mask, must: Mask) -> tuple[Mask, Mask]:
-    """(the servers that may, those that must move in a solution whose cost does not exceed the target)."""
-    value, _, _, _ = _value(case, shape, prices, node.low, node.high)
+def _still_able(case: _Case, shape: Shape, prices: _Prices, low: float, high: float) -> Mask:
+    """The servers (S) that may move in a solution whose cost does not exceed the target."""
+    value, _, _ = _value(case, shape, prices, low, high)
     each = _hosts(shape, prices.alpha, prices.beta, prices.mu)[3]
-    leaving, staying = _forced(shape, prices.alpha, prices.beta, prices.mu, each)
-    room = case.target + _MISSED - value - sure
-    return able & (must | (leaving <= room)), must | (able & (staying > room))
+    listed = np.zeros(len(shape.load), dtype=np.bool_)
+    listed[shape.leavers] = True
+    return np.asarray(listed & (value + _forced(shape, prices.alpha, prices.beta, prices.mu, each) <= case.target + _MISSED))
 
 
 @_jit
@@ -543,8 +471,8 @@ def _hosts(shape, alpha, beta, mu):  # type: ignore[no-untyped-def]
 
 @_jit
 def _forced(shape, alpha, beta, mu, each):  # type: ignore[no-untyped-def]
-    """By how much the bound rises when a server (S) has to leave its host, and when it has to stay; 0 for servers that are not listed."""
-    leaving, staying = np.zeros(len(shape.load)), np.zeros(len(shape.load))
+    """By how much the bound rises when a server (S) has to leave its host; 0 for servers that are not listed."""
+    leaving = np.zeros(len(shape.load))
     sums = np.empty(shape.reach + 1)
     whole = np.empty(_sizes(shape)[0] + shape.reach + 1)
     for k in range(len(shape.comers_from) - 1):
@@ -556,26 +484,22 @@ def _forced(shape, alpha, beta, mu, each):  # type: ignore[no-untyped-def]
                 continue
             for i in range(shape.leavers_from[h], shape.leavers_from[h + 1]):
                 s = shape.leavers[i]
-                below = _one_leaves(shape, h, mu, sums, top, whole, s, True)
+                below = _one_leaves(shape, h, mu, sums, top, whole, s)
                 best, _ = _best_total(shape, h, whole, below + top, below, alpha, beta)
                 leaving[s] = max(0.0, best - each[h])
-                below = _one_leaves(shape, h, mu, sums, top, whole, s, False)
-                best, _ = _best_total(shape, h, whole, below + top, below, alpha, beta)
-                staying[s] = max(0.0, best - each[h])
-    return leaving, staying
+    return leaving
 
 
 @_jit
-def _one_leaves(shape, h, mu, sums, top, whole, one, leaves):  # type: ignore[no-untyped-def]
-    """The least prices by change of load where server ``one`` leaves, or stays, and any others may leave. Returns below."""
+def _one_leaves(shape, h, mu, sums, top, whole, one):  # type: ignore[no-untyped-def]
+    """The least prices by change of load where server ``one`` leaves and any others may. Returns below."""
     begin, end = shape.leavers_from[h], shape.leavers_from[h + 1]
     below = 0
     for i in range(begin, end):
         below += shape.load[shape.leavers[i]]
     size = below + top + 1
     whole[:size] = np.inf
-    gone = shape.load[one] if leaves else 0
-    price = shape.cost[one] - mu[one] if leaves else 0.0
+    gone, price = shape.load[one], shape.cost[one] - mu[one]
     for k in range(top + 1):
         if below + k - gone >= 0:
             whole[below + k - gone] = sums[k] + price

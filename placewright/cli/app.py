@@ -128,7 +128,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"placewright: internal error: {type(error).__name__}: {error} (run again with --debug and report it)", file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -34,7 +34,7 @@ class Command:
         """Run it to its end; a traceback is a failure whatever the exit code."""
         settings = self.directory / "placewright.conf"
         settings.write_text("[execution]\npoll_interval = 0.5\n")
-        done = subprocess.run([sys.executable, "-m", "placewright.cli.app", "--config-file", str(settings), *arguments], text=True,
+        done = subprocess.run([sys.executable, "-m", "placewright", "--config-file", str(settings), *arguments], text=True,
                               capture_output=True, stdin=subprocess.DEVNULL, env={**self.cloud.environment, **environment}, timeout=900)
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)

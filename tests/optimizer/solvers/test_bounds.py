@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective

@@ -18,7 +18,7 @@ from tests.placewright.cli.conftest import Edit, Run, without_load
 from tests.support.clusters import make_cluster, make_host, make_server
 
 FORMATS = ["table", "json", "yaml", "csv", "value"]
-PROGRAM = [sys.executable, "-m", "placewright.cli.app"]
+PROGRAM = [sys.executable, "-m", "placewright"]
 
 
 def arguments(command: str, snapshot: Path, plan: Path) -> list[object]:

@@ -14,7 +14,7 @@ from optimizer.snapshot import DocumentError
 from placewright.cli.common import plain
 from tests.placewright.cli.conftest import Edit, Run
 
-PROGRAM = [sys.executable, "-m", "placewright.cli.app"]
+PROGRAM = [sys.executable, "-m", "placewright"]
 NASTY = "\x1b]0;owned\x07\x9b31m\u202e\r\nname"
 
 
