@@ -27,7 +27,9 @@ _TOLD = 4  # meetings from one word on what was found to the next, and to the ne
 _SLICE_S = 0.05  # of work between two looks at the clock
 _FIRST_SLICE = 20_000  # proposals
 _HOT, _COLD = 1.0, 0.0008  # temperature at the begin and the end, as a share of what moving a server typically changes
-_COOLER, _LEAST = 60_000, 0.2  # proposals for each server below which the begin is cooler in proportion, to this share of it at least
+_USUAL, _LEAST = 60_000, 0.2  # proposals for each server: with fewer the begin is cooler in proportion, to this share of it at least;
+_COLDER = 1.0  # with more the end is colder, by their ratio to this power
+_COLDEST = 1e-4  # of the usual end
 _FROZEN = 0.95  # share of the budget after which nothing worse is accepted
 _PRICE = 1.0  # of the average server for what it keeps, in temperatures
 
@@ -67,9 +69,10 @@ class _Task:
 
     def temperature(self, progress: float, tried: int) -> float:
         """The temperature at some progress; cooler from the begin where few proposals can be made (``tried`` until now)."""
-        outlook = tried / progress / len(self.packed.movable) if progress > 0 else math.inf
-        hot = _HOT * min(1.0, max(_LEAST, outlook / _COOLER))
-        return 0.0 if progress >= _FROZEN else self.scale * hot * (_COLD / hot) ** (progress / _FROZEN)
+        outlook = tried / progress / len(self.packed.movable) if progress > 0 and tried else math.inf
+        hot = _HOT * min(1.0, max(_LEAST, outlook / _USUAL))
+        cold = _COLD * max(_COLDEST, min(1.0, (_USUAL / outlook) ** _COLDER))
+        return 0.0 if progress >= _FROZEN else self.scale * hot * (cold / hot) ** (progress / _FROZEN)
 
 
 def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: int, found: Callable[[Index], None]) -> Index:
@@ -131,7 +134,8 @@ def _for_proposals(task: _Task, chain: _Chain, quota: int, progress: float) -> N
 
 def _slice(task: _Task, chain: _Chain, proposals: int, progress: float) -> None:
     """A number of proposals at one temperature."""
-    anneal(task.packed, chain.state, chain.rng, task.packed.movable, task.prices, task.temperature(progress, int(chain.tried[0])), proposals, chain.tried)
+    temperature = task.temperature(progress, int(chain.tried[0]))
+    anneal(task.packed, chain.state, chain.rng, task.packed.movable, task.prices, temperature, proposals, chain.tried)
     refresh(task.packed, chain.state)
     chain.cost = float(cost_of(task.packed, chain.state))
     if chain.cost < chain.best_cost:
