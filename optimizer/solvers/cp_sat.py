@@ -695,7 +695,8 @@ def _fragmentation(model: _Model, objective: Fragmentation) -> _Encoded:
 
 
 _TERMS: Mapping[type[Objective], Callable[[_Model, Any], _Encoded]] = {
-    Overload: _overload, MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread, Moves: _moves,
+    Overload: _overload, MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread,
+    Moves: _moves,
     ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, LoadCost: _load_cost,
     BalanceCost: _balance_cost, HostCost: _host_cost, Broken: _broken, Fragmentation: _fragmentation,
 }

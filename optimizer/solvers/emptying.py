@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,8 @@ _WORTH = 1e-9  # smaller changes are rounding
 _SMALL = 100  # hosts up to which a second way is looked for where the first moves more than the bound
 _CHUNK = 200_000
 _CHOOSING_S = 10.0
-_TRIES = ((0, 0.0), (0, 0.1), (0, 0.25), (0, 0.5), (0, 1.0), (1, 0.0), (1, 0.25), (1, 1.0), (2, 0.0), (2, 0.5), (4, 0.0), (8, 0.0), (16, 0.0), (32, 0.0), (64, 0.0),
-          (128, 0.0))
+_TRIES = ((0, 0.0), (0, 0.1), (0, 0.25), (0, 0.5), (0, 1.0), (1, 0.0), (1, 0.25), (1, 1.0), (2, 0.0), (2, 0.5), (4, 0.0), (8, 0.0), (16, 0.0),
+          (32, 0.0), (64, 0.0), (128, 0.0))
 """One try after another: hosts that are kept beyond the fewest, and how far to go from those that move least to those with most room."""
 _NEAR = 0.01  # a cost that is above its bound by less than this share is not worth another try
 
@@ -189,7 +190,7 @@ def _minimise(model: cp_model.CpModel, keep: list[cp_model.IntVar | int], price:
     return _Optimum(chosen, float(solver.objective_value) / scale, float(solver.best_objective_bound) / scale, scale, status == cp_model.OPTIMAL)
 
 
-def _scaled(keep: list[cp_model.IntVar | int], price: Floats, scale: float) -> cp_model.LinearExprT:
+def _scaled(keep: list[cp_model.IntVar | int], price: Floats, scale: float) -> Any:
     return sum(round(p * scale) * k for p, k in zip(price.tolist(), keep, strict=True))
 
 
@@ -303,7 +304,7 @@ def _scarcest(compiled: Compiled, keep: Mask) -> int:
 def _descend(P: Packed, X: State, keep: npt.NDArray[np.uint8], stop: Stop) -> None:
     """Single shifts to hosts that are kept, as long as one is an improvement: off overloaded hosts, and home again."""
     while stop.remaining_s() > 0:
-        overloaded = (X.excess > 0).any(axis=1)
+        overloaded: Mask = np.asarray((X.excess > 0).any(axis=1))
         home = P.start // P.modes
         rows = overloaded[X.where // P.modes] | ((X.where != P.start) & (keep[home] > 0))
         if not _shift_each(P, X, P.movable[rows[P.movable]], keep):

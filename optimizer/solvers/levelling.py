@@ -7,6 +7,7 @@ stage is limited by iterations, so that a seed gives the same result on every ma
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +29,7 @@ from optimizer.solvers.terms import Compiled
 Floats = npt.NDArray[np.float64]
 _jit = njit(cache=True, nogil=True, error_model="numpy")
 _MANY = 100  # moves beyond which a budget is tried once only
-_STARTS = 3  # times that costs are annealed where moves are few and the spread does not come first
+_STARTS = 8  # times that costs are annealed where moves are few and the spread does not come first
 _PER_MOVE = 20_000  # annealing iterations for each move that is allowed
 _AT_MOST = 1_000_000
 _CHUNK = 200_000  # iterations between two looks at the clock
@@ -97,7 +98,7 @@ def applies(compiled: Compiled) -> bool:
     return task(compiled) is not None
 
 
-def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, found: Callable[[Index], None]) -> Index:
+def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: int, found: Callable[[Index], None]) -> Index:
     """The best placement of the three stages, from a legal one; ``found`` hears of each stage's result."""
     work = task(compiled)
     if work is None:
@@ -114,7 +115,7 @@ def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, found: Call
     if work.fewest and variance(X, work.hosts) <= work.floor:
         _budgets(work, X, stop, rng, goal, found)
     if work.cost.any() and stop.remaining_s() > 0:
-        _costs(work, X, stop, rng)
+        _costs(work, X, stop, rng, threads)
         found(X.where.copy())
     return X.where.copy()
 
@@ -229,7 +230,7 @@ def _take_back(P, X, limit):  # type: ignore[no-untyped-def]
     return worth
 
 
-def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator) -> None:
+def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator, threads: int) -> None:
     """Anneal the whole objective; where the spread comes first, only what is below the threshold counts.
 
     While annealing, the spread is priced at about twice what it costs to bring it down here: were it dearer, as it often is in truth, the
@@ -248,8 +249,9 @@ def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator) -> None:
     price = 2.0 * float(work.cost[moved].sum()) / max(1e-12, before - now)
     weight = price if work.first else min(work.weight, price)
     trials = [copy_state(X) for _ in range(1 if work.first or moved.sum() > _MANY else _STARTS)]
-    for trial in trials:
-        _anneal(work, trial, stop, rng, limit, cost, weight, floor, -1.0, truth)
+    sources = rng.spawn(len(trials))
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(lambda trial, source: _anneal(work, trial, stop, source, limit, cost, weight, floor, -1.0, truth), trials, sources))
     worth = [float(cost[t.where != work.packed.start].sum()) + work.weight * max(0.0, variance(t, work.hosts) - floor) for t in trials]
     assign_state(X, trials[int(np.argmin(worth))])
 

@@ -26,10 +26,13 @@ from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
 _jit = njit(cache=True, nogil=True, error_model="numpy")
-_CELLS = 200_000_000  # cells of one round of dynamic programming: beyond, a bound takes longer than it is worth
-_ROUNDS = 600
+_CELLS = 100_000_000  # cells of one round of dynamic programming: beyond, the relaxation takes longer than it is worth
+_STEPS = 40  # of the search for tangents
+_ROUNDS = 2000
 _LOOK = 25  # rounds between two looks for servers that cannot move
-_PATIENCE = 12  # rounds without a better bound until the steps become smaller
+_NEAR = 0.992
+_KEPT = 0.8  # share of the last direction that is kept in the next
+_PATIENCE = 20  # rounds without a better bound until the steps become smaller
 _EQUAL = 1e-9  # variances above the floor by less than this are taken to meet it
 _MISSED = 1e-7  # a bound that is above a target by less than this is taken to meet it
 
@@ -121,9 +124,12 @@ def least_cost(compiled: Compiled, work: Task, where: Index, cost: Floats, targe
 
 
 def least_objective(compiled: Compiled, work: Task, where: Index, cost: Floats, stop: Stop) -> float:
-    """A bound on weight x max(0, variance - floor) + ``cost`` (S) of the servers that move; ``where`` is a known placement."""
+    """A bound on weight x max(0, variance - floor) + ``cost`` (S) of the servers that move; ``where`` is a known placement.
+
+    It is worked on until it is within a hundredth of what that placement costs.
+    """
     best = float(cost[where != compiled.arrays.start].sum()) + work.weight * max(0.0, _variance(compiled, work, where) - work.floor)
-    return _bound(compiled, work, where, cost, work.floor, work.weight, best, best, stop)
+    return _bound(compiled, work, where, cost, work.floor, work.weight, best, _NEAR * best, stop)
 
 
 def _variance(compiled: Compiled, work: Task, where: Index) -> float:
@@ -134,18 +140,79 @@ def _variance(compiled: Compiled, work: Task, where: Index) -> float:
 
 def _bound(compiled: Compiled, work: Task, where: Index, cost: Floats, floor: float, weight: float, best: float, target: float,
            stop: Stop) -> float:
-    """Normalise costs, then look at one interval of the sum of utilisations after another."""
+    """The bound by the relaxation, or by tangents alone where that would take too long. Costs are in parts of the average one meanwhile."""
     movable = _able(compiled)
-    scale = float(cost[movable].mean()) if movable.any() and cost[movable].mean() > 0 else 1.0
     if target <= 0 or not movable.any():
         return 0.0
+    scale = float(cost[movable].mean()) if cost[movable].mean() > 0 else 1.0
     variance = floor if math.isinf(weight) else floor + best / weight
     shape = _shape(compiled, work, cost / scale, movable, variance)
     if shape is None:
         return 0.0
+    hosts = where // np.int32(compiled.arrays.modes)
     case = _Case(compiled, shape, compiled.arrays.home, compiled.arrays.eligible, work.hosts, floor, weight / scale, best / scale, target / scale)
-    prices, middle = _first_prices(case, where // np.int32(compiled.arrays.modes))
+    if len(shape.comers) * shape.reach + int((np.diff(shape.leavers_from) * (shape.base // shape.unit + shape.reach)).sum()) > _CELLS:
+        return max(0.0, min(target, scale * (_tangents(case, hosts) - _MISSED)))
+    prices, middle = _first_prices(case, hosts)
     return max(0.0, min(target, scale * (_over_intervals(case, prices, middle, stop) - _MISSED)))
+
+
+def _tangents(case: _Case, hosts: Index) -> float:
+    """A bound by the squares' tangents alone: with any distances p that add up to 0, n x variance is at least sum 2 p_h x_h - p_h^2.
+
+    Every move then takes off at most what it does on the way to the host where that is most, and the cheapest moves for what they take off
+    bound the cost. p follows what could be reached for the cost of the known placement (``hosts``) if load were a liquid: what the most
+    useful moves take away is poured over the coldest hosts.
+    """
+    shape, n = case.shape, case.hosts
+    load = shape.load * shape.unit
+    counted, servers = shape.share > 0, shape.leavers
+    home, cost, kind = case.home[servers], shape.cost[servers], case.compiled.arrays.server_class[servers]
+    start = shape.base * shape.share
+    level = np.bincount(hosts, weights=load, minlength=len(start)) * shape.share
+    best = 0.0
+    for step in range(_STEPS):
+        p = np.where(counted, level - level.sum() / n, 0.0)
+        slope = p * shape.share
+        reach = np.where(case.admits & counted, slope, np.inf)
+        gain = 2 * load[servers] * (slope[home] - reach.min(axis=1)[kind])
+        need = float((2 * p * start - p**2).sum()) - n * case.floor
+        best = max(best, _cheapest(gain[gain > 0], cost[gain > 0], need, case.weight / n))
+        order = np.argsort(-gain / np.maximum(cost, 1e-300), kind="stable")
+        went = order[np.cumsum(cost[order]) <= case.best]
+        went = went[gain[went] > 0]
+        end = start - np.bincount(home[went], weights=load[servers[went]], minlength=len(start)) * shape.share
+        level += 0.3 * (_poured(shape.share, end, float(load[servers[went]].sum()), level.sum() / n) - level)
+    return best
+
+
+def _poured(share: Floats, level: Floats, amount: float, mean: float) -> Floats:
+    """Utilisation after an amount of load was poured where it brings the variance down most: to one distance x share below the mean."""
+    counted = share > 0
+    low, high = 0.0, float(((mean - level) * share).max(initial=0.0))
+    for _ in range(50):
+        rest = (low + high) / 2
+        filled = np.where(counted, np.maximum(level, mean - rest / np.maximum(share, 1e-300)), level)
+        if float(((filled - level)[counted] / share[counted]).sum()) > amount:
+            low = rest
+        else:
+            high = rest
+    return np.where(counted, np.maximum(level, mean - high / np.maximum(share, 1e-300)), level)
+
+
+def _cheapest(gain: Floats, cost: Floats, need: float, price: float) -> float:
+    """The least cost of gains that add up to a need, in parts where need be; what is lacking costs ``price`` for each unit."""
+    if need <= 0:
+        return 0.0
+    order = np.argsort(cost / gain, kind="stable")
+    gain, cost = gain[order], cost[order]
+    worth = cost / gain < price
+    gain, cost = gain[worth], cost[worth]
+    total = np.concatenate([[0.0], gain.cumsum()])
+    full = int(np.searchsorted(total, need)) - 1
+    if full >= len(gain):
+        return float(cost.sum()) + ((need - float(total[-1])) * price if need > total[-1] else 0.0)
+    return float(cost[:full].sum() + (need - total[full]) / gain[full] * cost[full])
 
 
 def _able(compiled: Compiled) -> Mask:
@@ -158,7 +225,7 @@ def _able(compiled: Compiled) -> Mask:
 
 
 def _shape(compiled: Compiled, work: Task, cost: Floats, movable: Mask, variance: float) -> Shape | None:
-    """The problem in units of load; None where it is too large to be worth a bound."""
+    """The problem in units of load; None where servers may go to hosts that do not count."""
     arrays = compiled.arrays
     balance = compiled.balance[work.spread.metric]
     unit = max(1, int(np.gcd.reduce(balance.load[movable])))
@@ -175,15 +242,11 @@ def _shape(compiled: Compiled, work: Task, cost: Floats, movable: Mask, variance
     used = np.unique(arrays.server_class)
     _, kind = np.unique(arrays.eligible[used].T, axis=0, return_inverse=True)
     reach = int(max(0, most.max()) // unit)
-    shape = Shape(unit, balance.load // unit, cost, base, np.maximum(most, base), share, kind.reshape(-1).astype(np.int64),
-                  *(np.zeros(0, dtype=np.int64) for _ in range(4)), reach, _fits(compiled))
-    shape = _listed(shape, compiled, movable)
-    return shape if _cells(shape) <= _CELLS else None
-
-
-def _cells(shape: Shape) -> int:
-    own = shape.base // shape.unit + shape.reach
-    return int(len(shape.comers) * shape.reach + (np.diff(shape.leavers_from) * own).sum())
+    none = np.zeros(0, dtype=np.int64)
+    shape = Shape(unit=unit, load=balance.load // unit, cost=cost, base=base, most=np.maximum(most, base), share=share,
+                  kind=kind.reshape(-1).astype(np.int64), comers_from=none, comers=none, leavers_from=none, leavers=none, reach=reach,
+                  fits=_fits(compiled))
+    return _listed(shape, compiled, movable)
 
 
 def _fits(compiled: Compiled) -> Mask:
@@ -274,6 +337,7 @@ def _in_interval(case: _Case, prices: _Prices, low: float, high: float, stop: St
     enough = min(case.target, floor) + 2 * _MISSED
     best, known, now, step, idle = -math.inf, prices, prices, 0.4 if warm else 1.0, 0
     size = (0.3 * prices.alpha) ** 2
+    last: tuple[float, float, Floats] = (0.0, 0.0, np.zeros(len(prices.mu)))
     for number in range(_ROUNDS):
         value, slopes, parts = _value(case, shape, now, low, high)
         if value > best + 1e-9:
@@ -288,16 +352,19 @@ def _in_interval(case: _Case, prices: _Prices, low: float, high: float, stop: St
                 return _unmoved(case, shape), known
             shape = _listed(shape, case.compiled, able)
         if idle >= _PATIENCE:
-            step, idle, now = 0.7 * step, 0, known
+            step, idle, now, last = 0.7 * step, 0, known, (0.0, 0.0, np.zeros(len(prices.mu)))
             if step < 0.02:
                 break
             continue
-        norm = size * (slopes[0] ** 2 + slopes[1] ** 2) + float((parts**2).sum())
+        # Part of the last direction is kept: it dampens the zigzag between two sides of a ridge.
+        one, two, each = slopes[0] + _KEPT * last[0], slopes[1] + _KEPT * last[1], parts + _KEPT * last[2]
+        last = one, two, each
+        norm = size * (one**2 + two**2) + float((each**2).sum())
         if norm <= 1e-15:
             break
         length = step * max(case.best - value, 0.003 * case.best) / norm
-        alpha = min(max(1e-9, now.alpha + length * size * slopes[0]), case.weight / case.hosts)
-        now = _Prices(alpha, now.beta + length * size * slopes[1], now.mu + length * parts)
+        alpha = min(max(1e-9, now.alpha + length * size * one), case.weight / case.hosts)
+        now = _Prices(alpha, now.beta + length * size * two, now.mu + length * each)
     return best, known
 
 

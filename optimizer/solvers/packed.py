@@ -427,7 +427,8 @@ def _fragmentation(terms: _Terms, weight: float, objective: Fragmentation) -> No
 
 PACKINGS: Mapping[type[Objective], Callable[[_Terms, float, Any], None]] = {
     LoadCost: _load_cost, Overload: _overload, BalanceCost: _balance_cost, Spread: _spread, HostsInUse: _hosts_in_use, HostCost: _host_cost,
-    MoveCost: _move_cost, Moves: _moves, ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, Remaining: _remaining,
+    MoveCost: _move_cost, Moves: _moves, ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost,
+    Remaining: _remaining,
     Elsewhere: _elsewhere, Broken: _broken, Fragmentation: _fragmentation,
 }
 """The one table that joins each objective with its weights for the kernels."""

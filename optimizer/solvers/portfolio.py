@@ -152,13 +152,14 @@ def _repair(search: _Search) -> Bounds:
 
 
 def _level(search: _Search) -> Bounds:
-    levelling.improve(search.compiled, search.where, search.stop, search.seed, search.offers("levelling"))
+    levelling.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("levelling"))
     return levelling_bound.level_bounds(search.compiled, search.where, search.stop)
 
 
 def _choose_and_pack(search: _Search) -> Bounds:
-    choice = emptying.choose(search.compiled, search.stop)
-    emptying.improve(search.compiled, search.where, choice, search.stop, search.seed, search.offers("emptying"))
+    part = Part(search.stop, 0.5)  # where hosts are too full for what it chooses, the stages after it do better
+    choice = emptying.choose(search.compiled, part)
+    emptying.improve(search.compiled, search.where, choice, part, search.seed, search.offers("emptying"))
     return emptying.level_bounds(search.compiled, choice)
 
 
@@ -168,11 +169,13 @@ def _pattern(search: _Search) -> Bounds:
 
 
 def _empty(search: _Search) -> Bounds:
-    if search.met(0):
-        return search.nothing
-    state = local_search.State(search.compiled, search.where)
-    local_search.evacuate(state, search.stop)
-    search.offer("evacuation", state.now.where)
+    """From the present placement, and from the best known where that is another: the first moves decide which hosts can be emptied after them."""
+    for where in (search.compiled.arrays.start, search.where):
+        state = local_search.State(search.compiled, where)
+        local_search.evacuate(state, search.stop)
+        search.offer("evacuation", state.now.where)
+        if where is search.where or search.where is search.compiled.arrays.start:
+            break
     return _bounds(search)
 
 
@@ -186,7 +189,8 @@ def _descend(search: _Search) -> Bounds:
 def _anneal(search: _Search) -> Bounds:
     """All the time that is left but what the last check takes; half of it where the exact solver comes after."""
     share = 0.5 if _small(search.compiled) else 1.0
-    annealing.improve(search.compiled, search.where, Part(search.stop, share, search.check_s), search.seed, search.threads, search.offers("annealing"))
+    part = Part(search.stop, share, search.check_s)
+    annealing.improve(search.compiled, search.where, part, search.seed, search.threads, search.offers("annealing"))
     return _bounds(search)
 
 
@@ -208,8 +212,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("bounds", _always, _bounds),
     Stage("repair", repair.applies, _repair),
     Stage("levelling", levelling.applies, _level),
-    Stage("emptying", emptying.applies, _choose_and_pack),
     Stage("patterns", patterns.applies, _pattern),
+    Stage("emptying", emptying.applies, _choose_and_pack),
     Stage("evacuation", _emptying, _empty),
     Stage("descent", lambda compiled: not annealing.applies(compiled) and not _levelled(compiled), _descend),
     Stage("annealing", annealing.applies, _anneal),
