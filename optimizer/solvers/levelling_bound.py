@@ -171,7 +171,7 @@ def _tangents(case: _Case, hosts: Index) -> float:
     start = shape.base * shape.share
     level = np.bincount(hosts, weights=load, minlength=len(start)) * shape.share
     best = 0.0
-    for step in range(_STEPS):
+    for _step in range(_STEPS):
         p = np.where(counted, level - level.sum() / n, 0.0)
         slope = p * shape.share
         reach = np.where(case.admits & counted, slope, np.inf)

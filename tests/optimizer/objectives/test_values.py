@@ -20,6 +20,7 @@ from optimizer.objectives.hosts_in_use import HostsInUse, bound_hosts, hosts_in_
 from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.move_cost import MoveCost, move_costs
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread, spread
@@ -64,6 +65,7 @@ def test_spread_without_usage_is_an_error() -> None:
     (Elsewhere("h0", "h1"), {}, 0), (Elsewhere("h0", "h1"), {"s0": "h1", "s1": "h2", "s2": "h2"}, 1 / 3),
     (Spread("cpu"), {}, ((0.75 - 1 / 3) ** 2 + (0.25 - 1 / 3) ** 2 + (1 / 3) ** 2) / 3), (Spread("cpu"), {"s0": "h2"}, 0),
     (Spread("cpu", 0.3), {}, (0.75**2 + 0.25**2) / 3 - 1 / 9 - 0.09), (Spread("cpu", 0.4), {}, 0),
+    (Overload("cpu", 50), {}, 1 / 16), (Overload("cpu", 50), {"s0": "h2"}, 0), (Overload("memory", 15), {"s0": "h1"}, 200 / 12000),
     (Moves(), {"s0": "h1", "s1": "h0"}, 1), (ServerMoveCost({"s0": 3, "s2": 1}), {"s0": "h1", "s1": "h1"}, 3),
     (GroupMoveCost((("s0", "s1"), ("s2",))), {"s0": "h1", "s1": "h1", "s2": "h2"}, 2), (GroupMoveCost(()), {"s0": "h1"}, 0),
     (HostPairCost(np.arange(9).reshape(3, 3)), {"s0": "h1", "s2": "h0"}, 1 + 3), (HostPairCost(np.arange(9).reshape(3, 3)), {}, 0),
