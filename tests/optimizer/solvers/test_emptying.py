@@ -26,7 +26,8 @@ from tests.support.small import tight
 
 FEWEST: tuple[Level, ...] = ((Term(HostsInUse()), Term(Overload("cpu", 60), 100.0)), (Term(MoveCost()),))
 LEVELS: tuple[tuple[Level, ...], ...] = (
-    FEWEST, ((Term(HostsInUse()), Term(MoveCost(), 0.4)), (Term(Moves()),)), ((Term(HostCost({"h0": 1.5, "h1": 0.25, "h3": 1.0})),), (Term(Moves()),)))
+    FEWEST, ((Term(HostsInUse()), Term(MoveCost(), 0.4)), (Term(Moves()),)),
+    ((Term(HostCost({"h0": 1.5, "h1": 0.25, "h3": 1.0})),), (Term(Moves()),)))
 
 
 @pytest.mark.parametrize(("levels", "taken"), [
@@ -120,7 +121,8 @@ def test_a_group_that_is_together_keeps_its_host() -> None:
 
 
 def test_an_overloaded_host_is_relieved() -> None:
-    servers = [make_server(f"a{n}", "a", cpu_cores=1.6) for n in range(4)] + [make_server("b0", "b", cpu_cores=1), make_server("c0", "c", cpu_cores=1)]
+    servers = [make_server(f"a{n}", "a", cpu_cores=1.6) for n in range(4)]
+    servers += [make_server(f"{name}0", name, cpu_cores=1) for name in "bc"]
     cluster = make_cluster([make_host(name) for name in "abc"], servers, load=LOAD)
     problem = Problem(cluster, (*nova.constraints(cluster), LoadLimit("cpu", 60)), FEWEST)
     _, _, told = emptied(problem)
