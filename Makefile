@@ -15,6 +15,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
 	  { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; install python3-venv (apt-get install python3-venv), then make again"; exit 1; }
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m optimizer.solvers.prepare
 	touch $@
 
 demo: install

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from ortools.sat.python import cp_model
 
 from optimizer.arrays import Index, Ints, Mask
@@ -25,6 +24,7 @@ from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.server_move_cost import ServerMoveCost
+from optimizer.solvers.jit import kernel
 from optimizer.solvers.kernel import State, assign_state, new_state, shift, shift_cost, shift_legal, swap, swap_legal
 from optimizer.solvers.levelling import move_costs
 from optimizer.solvers.packed import Packed, pack
@@ -32,7 +32,6 @@ from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
-_jit = njit(cache=True, nogil=True, error_model="numpy")
 _USE: tuple[type[Objective], ...] = (HostsInUse, HostCost)
 _OTHERS: tuple[type[Objective], ...] = (Overload, Moves, MoveCost, ServerMoveCost)
 _UNIONS = 8  # different sets of hosts of which every union is looked at; of more, pairs only
@@ -275,12 +274,13 @@ def _pack(compiled: Compiled, P: Packed, X: State, keep: Mask, heat: tuple[float
 
 def _anneal(P: Packed, X: State, keep: Mask, pay: Floats, stray: Floats, quantity: int, hot: float, stop: Stop, rng: np.random.Generator) -> None:
     """Anneal from a state, which becomes the best one found."""
-    best, least, hosts = X.where.copy(), np.array([np.inf]), np.flatnonzero(keep)
+    best, least, hosts = X.where.copy(), np.array([1e30]), np.flatnonzero(keep)
+    waiting, at = np.zeros(len(best), dtype=np.int32), np.zeros(len(best), dtype=np.int32)
     for begin in range(0, _ROUNDS, _CHUNK):
         if stop.remaining_s() <= 0:
             break
         ends = hot * (_COLD / hot) ** (begin / _ROUNDS), hot * (_COLD / hot) ** ((begin + _CHUNK) / _ROUNDS)
-        _settle(P, X, best, least, (~keep).astype(np.uint8), hosts, pay, stray, quantity, _CHUNK, *ends, int(rng.integers(2**31)))
+        _settle(P, X, best, least, waiting, at, (~keep).astype(np.uint8), hosts, pay, stray, quantity, _CHUNK, *ends, int(rng.integers(2**31)))
         if least[0] <= _WORTH:
             break
     assign_state(X, new_state(P, best))
@@ -311,7 +311,7 @@ def _descend(P: Packed, X: State, keep: npt.NDArray[np.uint8], stop: Stop) -> No
             return
 
 
-@_jit
+@kernel
 def _shift_each(P, X, rows, keep):  # type: ignore[no-untyped-def]
     """Shift each server to the kept place that is best, if that is an improvement; how many went."""
     went = 0
@@ -331,7 +331,7 @@ def _shift_each(P, X, rows, keep):  # type: ignore[no-untyped-def]
     return went
 
 
-@_jit
+@kernel
 def _fill(P, X, order, keep, quantity):  # type: ignore[no-untyped-def]
     """Put the servers, in their order, where least of the scarcest quantity is left over."""
     M = P.modes
@@ -348,16 +348,18 @@ def _fill(P, X, order, keep, quantity):  # type: ignore[no-untyped-def]
             shift(P, X, s, place)
 
 
-@_jit
-def _settle(P, X, best, least, closed, hosts, pay, stray, quantity, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
+@kernel
+def _settle(P, X, best, least, waiting, at, closed, hosts, pay, stray, quantity, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
     """Anneal what servers on closed hosts cost (``pay``) and what others cost that are not at home (``stray``).
 
-    Of two hosts the fuller is filled further: where free room lies in one piece, large servers fit.
+    Of two hosts the fuller is filled further: where free room lies in one piece, large servers fit. ``waiting`` and ``at`` (S) are room
+    for a list of the servers on closed hosts, and their places in it.
     """
     np.random.seed(seed)
-    M, movable = P.modes, P.movable
-    waiting, at, size = np.empty(len(X.where), dtype=np.int64), np.full(len(X.where), -1, dtype=np.int64), 0
+    M, movable, size = P.modes, P.movable, 0
     energy, average = 0.0, 0.0
+    for s in range(len(at)):
+        at[s] = -1
     for i in range(len(movable)):
         s = movable[i]
         average += P.demand[s * M, quantity] / len(movable)
@@ -373,7 +375,8 @@ def _settle(P, X, best, least, closed, hosts, pay, stray, quantity, rounds, hot,
     for number in range(rounds + 1):
         if energy < least[0] - _WORTH:
             least[0] = energy
-            best[:] = X.where
+            for i in range(len(best)):
+                best[i] = X.where[i]
         if number == rounds or energy <= _WORTH:
             return
         heat *= cooling

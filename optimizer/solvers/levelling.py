@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from optimizer.arrays import Index
 from optimizer.objectives.base import Objective
@@ -21,18 +20,19 @@ from optimizer.objectives.moves import Moves
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.problem import Level, Term
+from optimizer.solvers.jit import inlined, kernel
 from optimizer.solvers.kernel import State, assign_state, copy_state, new_state, refresh, shift, shift_legal, swap, swap_legal
 from optimizer.solvers.packed import Packed, pack
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
-_jit = njit(cache=True, nogil=True, error_model="numpy")
-_MANY = 100  # moves beyond which a budget is tried once only
+_MANY = 100  # moves beyond which a budget is tried once only, and less time is spent on their cost
 _STARTS = 8  # times that costs are annealed where moves are few and the spread does not come first
 _PER_MOVE = 20_000  # annealing iterations for each move that is allowed
 _AT_MOST = 1_000_000
 _CHUNK = 200_000  # iterations between two looks at the clock
+_ENDLESS = 1e30  # more than anything costs; kernels know no infinity
 _WORTH = 1e-12  # smaller changes are rounding
 _NEXT_LEVEL = 1e-4
 _COSTS: tuple[type[Objective], ...] = (Moves, MoveCost, ServerMoveCost)
@@ -130,26 +130,26 @@ def _descend(work: Task, X: State, stop: Stop, goal: float) -> None:
     P = work.packed
     cost = np.zeros_like(work.cost) if work.first else work.cost * work.hosts / work.weight
     floor = work.floor if not work.first else -1.0
-    while stop.remaining_s() > 0 and (variance(X, work.hosts) > goal):
-        server, place = _best_shift(P, X, cost, floor)
+    counted = np.flatnonzero(P.share[:, 0] > 0).astype(np.int32)
+    while stop.remaining_s() > 0 and variance(X, work.hosts) > goal:
+        coldest_first = counted[np.argsort(X.level[counted, 0], kind="stable")]
+        server, place = _best_shift(P, X, coldest_first, float(P.share.max()), cost, floor)
         if server < 0:
             return
         shift(P, X, server, place)
 
 
-@_jit
-def _best_shift(P, X, cost, floor):  # type: ignore[no-untyped-def]
-    """(server, place) of the legal shift that takes most off n x max(variance, floor) + cost, or (-1, -1)."""
-    n, M, share = P.variance_hosts[0], P.modes, P.share[:, 0]
+@kernel
+def _best_shift(P, X, order, widest, cost, floor):  # type: ignore[no-untyped-def]
+    """(server, place) of the legal shift that takes most off n x max(variance, floor) + cost, or (-1, -1).
+
+    ``order``: the hosts that count, the coldest first. ``widest``: the greatest utilisation by one unit of load.
+    """
+    n, M = P.variance_hosts[0], P.modes
     mean = X.sums[0, 0] / n
-    counted = np.flatnonzero(share > 0.0)
-    level = X.level[:, 0][counted]
-    order = np.argsort(level)
     above = X.sums[0, 1] - n * mean * mean - n * max(floor, 0.0)
     best, server, place = 1e-12, -1, -1
-    if not len(order):
-        return server, place
-    coldest, widest = mean - level[order[0]], share.max()
+    coldest = mean - X.level[order[0], 0]
     for i in range(len(P.movable)):
         s = P.movable[i]
         o = X.where[s]
@@ -158,19 +158,19 @@ def _best_shift(P, X, cost, floor):  # type: ignore[no-untyped-def]
         if load == 0.0:
             continue
         price = cost[s] if o == P.start[s] else 0.0
-        a = load * share[h]
+        a = load * P.share[h, 0]
         leave = a * (2.0 * (X.level[h, 0] - mean) - a)
         slack = max(a, load * widest) ** 2 / n
         if leave + min(coldest * coldest, 2.0 * coldest * load * widest) + slack - price <= best:
             continue
         for j in range(len(order)):
-            g, x = counted[order[j]], level[order[j]]
-            cold = mean - x
+            g = order[j]
+            cold = mean - X.level[g, 0]
             if leave + cold * abs(cold) + slack - price <= best:
                 break
             if g == h:
                 continue
-            b = load * share[g]
+            b = load * P.share[g, 0]
             gain = leave + b * (2.0 * cold - b) + (b - a) ** 2 / n
             gain = min(gain, above) - price if floor >= 0.0 else gain - price
             if gain <= best:
@@ -205,7 +205,7 @@ def _budgets(work: Task, X: State, stop: Stop, rng: np.random.Generator, goal: f
             again += 1
 
 
-@_jit
+@kernel
 def _take_back(P, X, limit):  # type: ignore[no-untyped-def]
     """Send servers home that do least good where they are, until at most ``limit`` have moved or none can go home.
 
@@ -242,7 +242,7 @@ def _costs(work: Task, X: State, stop: Stop, rng: np.random.Generator, threads: 
     floor, now = work.floor, variance(X, work.hosts)
     limit, cost, truth = work.packed.max_moves, work.cost, work.weight
     if work.first:
-        floor, truth = max(work.floor, now), np.inf
+        floor, truth = max(work.floor, now), _ENDLESS
         if work.fewest:
             limit, cost = int(moved.sum()), cost - cost[work.packed.movable].min()
     before = variance(new_state(work.packed, work.packed.start), work.hosts)
@@ -260,24 +260,27 @@ def _anneal(work: Task, X: State, stop: Stop, rng: np.random.Generator, limit: i
             truth: float = 1.0) -> None:
     """Anneal weight x max(0, variance - floor) + cost from a state; ends early when the variance is at most ``goal``.
 
-    The state becomes the one that is best when the spread is weighed by ``truth``; where that is infinite, of those not above the floor.
+    The state becomes the one that is best when the spread is weighed by ``truth``; where that is endless, of those not above the floor.
     """
     P = work.packed._replace(max_moves=min(limit, work.packed.max_moves))
     active, cold_hosts = _promising(work, X)
     if not len(active):
         return
-    total = min(_AT_MOST, _PER_MOVE * max(8, min(limit, len(active))))
+    most = _AT_MOST if not cost.any() or X.figures[0] <= _MANY else _AT_MOST // 4
+    total = min(most, _PER_MOVE * max(8, min(limit, len(active))))
     now = variance(X, work.hosts)
     # What one move is worth: the hot start lets moves of a sixth of that pass, the cold end next to nothing.
     worth = weight * max(now, 1e-9) / max(8.0, float(X.figures[0])) if not cost.any() else float(cost[active].mean())
-    best, energy = X.where.copy(), np.array([np.inf])
+    best, least = X.where.copy(), np.array([_ENDLESS])
+    moved, at = np.zeros(len(best), dtype=np.int32), np.zeros(len(best), dtype=np.int32)
     for begin in range(0, total, _CHUNK):
         if stop.remaining_s() <= 0:
             break
         hot = 0.15 * worth * (1e-3 ** (begin / total))
         cold = 0.15 * worth * (1e-3 ** (min(total, begin + _CHUNK) / total))
         refresh(P, X)
-        if _anneal_kernel(P, X, best, energy, active, cold_hosts, cost, weight, floor, goal, truth, _CHUNK, hot, cold, int(rng.integers(2**31))):
+        if _anneal_kernel(P, X, best, least, moved, at, active, cold_hosts, cost, bool(cost.any()), weight, floor, goal, truth, _CHUNK, hot, cold,
+                          int(rng.integers(2**31))):
             break
     assign_state(X, new_state(P, best))
 
@@ -307,31 +310,40 @@ def _promising(work: Task, X: State) -> tuple[Index, Index]:
     return movable[gain[movable] >= gain[moved].min() / 3], np.flatnonzero(counted & (level < mean)).astype(np.int32)
 
 
-@_jit
+@inlined
 def _somewhere(H, M, cold_hosts):  # type: ignore[no-untyped-def]
     """A random place, nine times of ten on a cold host."""
     h = cold_hosts[np.random.randint(len(cold_hosts))] if len(cold_hosts) > 0 and np.random.random() < 0.9 else np.random.randint(H)
     return h * M + (np.random.randint(M) if M > 1 else 0)
 
 
-@_jit
+@inlined
 def _someone(P, active):  # type: ignore[no-untyped-def]
     return active[np.random.randint(len(active))] if np.random.random() < 0.9 else P.movable[np.random.randint(len(P.movable))]
 
 
-@_jit
+@inlined
+def _copy(source, target):  # type: ignore[no-untyped-def]
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
+@inlined
 def _true_value(energy, paid, weight, truth):  # type: ignore[no-untyped-def]
     excess = (energy - paid) / weight
     return paid if excess <= 1e-12 else paid + truth * excess
 
 
-@_jit
-def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, goal, truth, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
-    """Anneal from X for so many rounds; the best placement goes to ``best``, its energy to ``least``. True when the goal is met."""
+@kernel
+def _anneal_kernel(P, X, best, least, moved, at, active, cold_hosts, cost, priced, weight, floor, goal, truth, rounds, hot, cold, seed):  # type: ignore[no-untyped-def]
+    """Anneal from X for so many rounds; the best placement goes to ``best``, its value to ``least``. True when the goal is met.
+
+    ``moved`` and ``at`` (S) are room for a list of the servers that are not at home, and their places in it.
+    """
     np.random.seed(seed)
-    M, H, n = P.modes, len(X.count), P.variance_hosts[0]
-    moved, at, size = np.empty(len(P.start), dtype=np.int64), np.full(len(P.start), -1, dtype=np.int64), 0
+    M, H, n, size = P.modes, len(X.count), P.variance_hosts[0], 0
     for s in range(len(P.start)):
+        at[s] = -1
         if X.where[s] != P.start[s]:
             moved[size] = s
             at[s] = size
@@ -340,11 +352,10 @@ def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, g
     for i in range(size):
         paid += cost[moved[i]]
     energy = weight * max(0.0, X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 - floor) + paid
-    priced = cost.max() > 0.0
     value = _true_value(energy, paid, weight, truth)
     if value < least[0]:
         least[0] = value
-        best[:] = X.where
+        _copy(X.where, best)
     cooling = (cold / hot) ** (1.0 / rounds)
     heat = hot
     for _ in range(rounds):
@@ -426,7 +437,7 @@ def _anneal_kernel(P, X, best, least, active, cold_hosts, cost, weight, floor, g
             value = _true_value(energy, paid, weight, truth)
             if value < least[0] - 1e-13:
                 least[0] = value
-                best[:] = X.where
+                _copy(X.where, best)
                 if goal >= 0.0 and X.sums[0, 1] / n - (X.sums[0, 0] / n) ** 2 <= goal:
                     return True
         elif a >= 0 and a_to != P.start[a]:
