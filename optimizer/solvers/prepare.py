@@ -28,8 +28,8 @@ def problems() -> Iterator[Problem]:
     cluster = Cluster(
         name="small", taken_at="2026-01-01T00:00:00+00:00", flavors={"small": flavor},
         hosts=tuple(Host(id=f"h{h}", name=f"h{h}", inventory={"VCPU": Inventory(total=16), "MEMORY_MB": Inventory(total=16384)}) for h in range(6)),
-        servers=tuple(Server(id=f"s{s}", name=f"s{s}", host=f"h{s % 6 if s < 12 else 0}", flavor="small", resources={"VCPU": 1 + s % 3, "MEMORY_MB": 1024},
-                             usage=Usage(cpu_cores=0.5 + s % 3, memory_mb=512)) for s in range(18)))
+        servers=tuple(Server(id=f"s{s}", name=f"s{s}", host=f"h{s % 6 if s < 12 else 0}", flavor="small",
+                             resources={"VCPU": 1 + s % 3, "MEMORY_MB": 1024}, usage=Usage(cpu_cores=0.5 + s % 3, memory_mb=512)) for s in range(18)))
     rules = (Capacity(), Available(), AntiAffinity("pair", ("s0", "s1")))
     goals: tuple[tuple[Level, ...], ...] = (
         ((Term(LoadCost("VCPU", {f"h{h}": 3 for h in range(6)})),),), ((Term(Spread("cpu", 0.05)),), (Term(Moves()),)),
