@@ -180,6 +180,8 @@ def _empty(search: _Search) -> Bounds:
 
 
 def _descend(search: _Search) -> Bounds:
+    if emptying.applies(search.compiled) and search.met(0):
+        return search.nothing
     state = local_search.State(search.compiled, search.where)
     local_search.descend(state, search.stop)
     search.offer("descent", state.now.where)

@@ -72,7 +72,7 @@ def test_the_figures_are_those_of_the_peer(document: dict[str, Any], path: Path)
 
 @pytest.mark.parametrize("strategy", sorted(watcher.DEFAULTS))
 def test_no_move_is_refused(document: dict[str, Any], path: Path, strategy: str) -> None:
-    found = watcher.run(path, strategy, {}, 20, 1, 1)
+    found = watcher.run(path, strategy, {}, 60, 1, 1)
     cluster, refused, done, _ = peer("watcher_bench").replay(document, [("migrate", *move) for move in found["plan"]], admit=True)
     after = cluster.metrics()
     assert (refused, done, found["left_out"]) == ({}, len(found["plan"]), 0)
