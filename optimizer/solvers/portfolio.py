@@ -22,6 +22,8 @@ EXACT_UP_TO = 30_000
 SPECIAL_BEYOND = 4_000
 """The same for problems of levelling and emptying: their solvers find and prove more than CP-SAT does in all but tiny ones."""
 
+_NEARLY = 0.005  # share of the value that is not worth a search through neighbourhoods where hosts are to be emptied
+
 _MET = 1e-9  # a value and its bound that are as near as this have met
 
 Bounds = tuple[float | None, ...]
@@ -97,10 +99,10 @@ class _Search:
         """What a stage proves that does nothing."""
         return (None,) * len(self.values)
 
-    def met(self, level: int) -> bool:
-        """Whether a level is as good as its bound."""
+    def met(self, level: int, share: float = 0.0) -> bool:
+        """Whether a level is as good as its bound, or no worse than it by a share."""
         bound = self.bounds[level]
-        return bound is not None and self.values[level] - bound <= _MET
+        return bound is not None and self.values[level] - bound <= max(_MET, share * self.values[level])
 
     def check(self, solver: str) -> None:
         """Let the checkers judge what is new; raises IllegalResult when they reject it."""
@@ -204,7 +206,7 @@ def _solve_exactly(search: _Search) -> Bounds:
 
 
 def _search_neighbourhoods(search: _Search) -> Bounds:
-    if emptying.applies(search.compiled) and search.met(0):
+    if emptying.applies(search.compiled) and search.met(0, _NEARLY):
         return search.nothing
     lns.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("lns"))
     return _bounds(search)
