@@ -224,6 +224,8 @@ def _conditions(compiled: Compiled, able: Mask) -> list[tuple[list[int], Ints, i
         inside = np.array([not (row & ~mask).any() for row in arrays.eligible])
         bound_to = able & inside[arrays.server_class] & mask[arrays.home]
         hosts = np.flatnonzero(mask).tolist()
+        if bound_to.any():
+            found.append((hosts, np.ones(len(mask), dtype=np.int64), 1))
         for d in range(least.shape[1]):
             need = int(least[bound_to, d].sum())
             if need > 0:
@@ -251,6 +253,8 @@ def _unions(sets: list[Mask]) -> list[Mask]:
 def _pack(compiled: Compiled, P: Packed, X: State, keep: Mask, heat: tuple[float, float], stop: Stop, rng: np.random.Generator) -> bool:
     """Move everything off the hosts that are not kept as far as possible; True when they are empty."""
     closed = ~keep
+    if not keep.any():
+        return not closed[X.where // P.modes].any()
     home = P.start // np.int32(P.modes)
     _descend(P, X, keep.astype(np.uint8), stop)
     size = _sizes(compiled, keep)

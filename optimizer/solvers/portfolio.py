@@ -22,7 +22,7 @@ EXACT_UP_TO = 30_000
 SPECIAL_BEYOND = 4_000
 """The same for problems of levelling and emptying: their solvers find and prove more than CP-SAT does in all but tiny ones."""
 
-_NEARLY = 0.005  # share of the value that is not worth a search through neighbourhoods where hosts are to be emptied
+_NEARLY = 0.01  # share of the value that is not worth a search through neighbourhoods where hosts are to be emptied
 
 _MET = 1e-9  # a value and its bound that are as near as this have met
 
