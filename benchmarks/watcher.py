@@ -25,7 +25,7 @@ from optimizer.cluster import Cluster, Flavor, Host, Inventory, Load, Server, Se
 from optimizer.errors import PlacewrightError
 from optimizer.explain import by_benefit
 from optimizer.placement import Placement, placement_of
-from optimizer.problem import Problem
+from optimizer.problem import Problem, level_name
 from optimizer.result import Result
 from optimizer.snapshot import read_bytes
 from optimizer.solvers.portfolio import solve
@@ -164,7 +164,7 @@ def run(path: Path | str, name: str, given: Mapping[str, Any], seconds: float, s
 
 
 def _levels(problem: Problem, result: Result) -> list[dict[str, Any]]:
-    return [{"name": " + ".join(term.objective.name for term in terms), "value": level.value, "bound": level.bound, "gap": level.gap}
+    return [{"name": level_name(terms), "value": level.value, "bound": level.bound, "gap": level.gap}
             for terms, level in zip(problem.levels, result.levels, strict=True)]
 
 

@@ -144,11 +144,10 @@ class _Packed:
     """
 
     def __init__(self, arrays: Arrays, moving: Sequence[int]) -> None:
-        during = ~arrays.at_end
         self.modes = arrays.modes
-        self.demand: Ints = arrays.demand[:, during]
-        self.room: Ints = arrays.room[:, during]
-        self.now: Ints = arrays.used(arrays.start)[:, during]
+        self.demand: Ints = arrays.demand
+        self.room: Ints = arrays.room
+        self.now: Ints = arrays.used(arrays.start)
         self.at_start = self.now.copy()
         self.arrivals: Ints = np.zeros_like(self.now)
         self.departures: dict[int, list[tuple[int, int, int]]] = defaultdict(list)

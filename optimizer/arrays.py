@@ -101,8 +101,7 @@ class Arrays:
     ``seats`` (S x M): which seats of a host a server can take. ``quantities`` (D) names what is packed: a resource class, ``VCPU/0`` for
     that of one NUMA node, ``load:cpu`` for a metric. ``demand`` (S·M x D): what server s needs in seat m stands in row s·M + m.
     ``room`` (H x D): room beyond what is held, before any server is counted. ``kept`` (D): quantities that a server which moves keeps on
-    its old host too. ``at_end`` (D): quantities judged when all moves have ended, not while servers move. ``apart``, ``together`` (members),
-    ``not_worse``, ``scattered``, ``near``, ``inside``: the groups.
+    its old host too. ``apart``, ``together`` (members), ``not_worse``, ``scattered``, ``near``, ``inside``: the groups.
     """
 
     cluster: Cluster
@@ -115,7 +114,6 @@ class Arrays:
     demand: Ints
     room: Ints
     kept: Mask
-    at_end: Mask
     apart: tuple[Apart, ...]
     together: tuple[Index, ...]
     not_worse: tuple[NotWorse, ...]
@@ -199,7 +197,6 @@ class _Packed:
     demand: Ints
     room: Ints
     kept: bool = False
-    at_end: bool = False
 
 
 @dataclass
@@ -276,7 +273,7 @@ def compile_arrays(cluster: Cluster, constraints: tuple[Constraint, ...]) -> Arr
     demand = np.stack([np.broadcast_to(p.demand[:, None] if p.demand.ndim == 1 else p.demand, (servers, modes)).ravel() for p in packed], axis=1)
     return Arrays(cluster, modes, start, server_class, eligible, seats, tuple(p.name for p in packed),
                   np.ascontiguousarray(demand, dtype=np.int64), np.stack([p.room for p in packed], axis=1),
-                  np.array([p.kept for p in packed], dtype=np.bool_), np.array([p.at_end for p in packed], dtype=np.bool_),
+                  np.array([p.kept for p in packed], dtype=np.bool_),
                   tuple(builder.apart), tuple(builder.together), tuple(builder.not_worse), tuple(builder.scattered), tuple(builder.near),
                   tuple(builder.inside))
 
@@ -300,16 +297,8 @@ def _classes(builder: _Builder) -> tuple[Index, Mask]:
 
 def _resource(builder: _Builder, name: str) -> _Packed:
     """A resource class as Placement counts it."""
-    cluster = builder.cluster
-    demand = np.array([server.resources.get(name, 0) for server in cluster.servers], dtype=np.int64)
-    room = np.array([(host.inventory[name].capacity if name in host.inventory else 0) - host.held.get(name, 0)
-                     for host in cluster.hosts], dtype=np.int64)
-    for migration in cluster.migrations:
-        server = cluster.server_by_id.get(migration.server)
-        side = migration.other_side(server.host) if server else None
-        if side is not None and side in builder.host_index:
-            room[builder.host_index[side]] -= migration.resources.get(name, 0)
-    return _Packed(name, demand, room)
+    demand = np.array([server.resources.get(name, 0) for server in builder.cluster.servers], dtype=np.int64)
+    return _Packed(name, demand, room_for(builder.cluster, name))
 
 
 def _capacity(builder: _Builder, rule: Capacity) -> None:

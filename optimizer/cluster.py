@@ -269,6 +269,18 @@ class Cluster:
         return {migration.server: migration for migration in self.migrations}
 
     @cached_property
+    def held_by_others(self) -> Mapping[str, Mapping[str, int]]:
+        """Host name -> resource class -> what other consumers and the other sides of migrations hold there; every host has an entry."""
+        held = {host.name: dict(host.held) for host in self.hosts}
+        for migration in self.migrations:
+            server = self.server_by_id.get(migration.server)
+            side = migration.other_side(server.host) if server else None
+            if side is not None and side in held:
+                for name, amount in migration.resources.items():
+                    held[side][name] = held[side].get(name, 0) + amount
+        return held
+
+    @cached_property
     def servers_on(self) -> Mapping[str, tuple[Server, ...]]:
         """Servers by the name of their host; every host has an entry."""
         found: dict[str, list[Server]] = {host.name: [] for host in self.hosts}

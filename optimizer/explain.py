@@ -16,7 +16,7 @@ from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.placement import Move, Placement, placement_of
-from optimizer.problem import Problem
+from optimizer.problem import Problem, level_name
 from optimizer.solvers.local_search import State
 from optimizer.solvers.terms import compile_problem
 
@@ -62,7 +62,7 @@ def best_move(problem: Problem, placement: Placement) -> str | None:
     host = problem.cluster.hosts[best % loss.shape[1]]
     now, then = problem.values(placement), problem.values({**placement, server.id: host.name})
     level = next((n for n, (a, b) in enumerate(zip(now, then, strict=True)) if abs(a - b) > _WORTH), 0)
-    goal = " + ".join(term.objective.name for term in problem.levels[level])
+    goal = level_name(problem.levels[level])
     return (f"the best legal move, {server.name} from {placement[server.id]} to {host.name}, would take {goal} "
             f"from {now[level]:.6g} to {then[level]:.6g}")
 

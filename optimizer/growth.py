@@ -23,16 +23,11 @@ def needed(server: Server, grown: Grown) -> Mapping[str, int]:
 
 def overloads(cluster: Cluster, placement: Placement, grown: Grown) -> Iterator[tuple[str, str, int, int]]:
     """(host, resource class, amount needed, capacity) wherever servers, other consumers and migrations need more than a host has."""
-    used: dict[str, dict[str, int]] = {host.name: defaultdict(int, host.held) for host in cluster.hosts}
+    used: dict[str, dict[str, int]] = {host: defaultdict(int, held) for host, held in cluster.held_by_others.items()}
     for server in cluster.servers:
         here = used[placement[server.id]]
         for name, amount in needed(server, grown).items():
             here[name] += amount
-    for migration in cluster.migrations:
-        server_on = cluster.server_by_id.get(migration.server)
-        side = migration.other_side(server_on.host) if server_on else None
-        for name, amount in migration.resources.items() if side in used else ():
-            used[side or ""][name] += amount
     for host in cluster.hosts:
         for name, amount in sorted(used[host.name].items()) if host.name != NOT_RUNNING else ():
             capacity = host.inventory[name].capacity if name in host.inventory else 0

@@ -21,6 +21,11 @@ Level = tuple[Term, ...]
 """Terms that are added up: the weighted sum is made as small as possible before the next level counts."""
 
 
+def level_name(level: Level) -> str:
+    """The names of a level's objectives, each once."""
+    return " + ".join(dict.fromkeys(term.objective.name for term in level))
+
+
 @dataclass(frozen=True)
 class Problem:
     """Find the placement that obeys ``constraints`` and is best by ``levels``, the first level before the second and so on.

@@ -12,7 +12,7 @@ from optimizer.cluster import Cluster
 from optimizer.constraints.base import check
 from optimizer.explain import best_move, refusals
 from optimizer.placement import placement_of
-from optimizer.problem import Problem
+from optimizer.problem import Problem, level_name
 from optimizer.result import LevelResult, Result
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
@@ -64,7 +64,7 @@ def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: 
     # A later level's bound holds among placements as good as the result in those before, which a plan with moves left out may not be.
     reached = [LevelResult(value, None if steps.left_out and number else level.bound)
                for number, (value, level) in enumerate(zip(problem.values(steps.placement), result.levels, strict=True))]
-    levels = tuple(Level(name=" + ".join(term.objective.name for term in terms), value=level.value, bound=level.bound, gap=level.gap)
+    levels = tuple(Level(name=level_name(terms), value=level.value, bound=level.bound, gap=level.gap)
                    for terms, level in zip(problem.levels, reached, strict=True))
     before, after = summary(cluster, placement_of(cluster)), summary(cluster, steps.placement, steps.changes)
     return Plan(

@@ -25,7 +25,7 @@ class Capacity:
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Overfull (host, resource class) pairs, and servers larger than max_unit of the host they went to."""
-        used: dict[str, dict[str, int]] = {host.name: defaultdict(int, host.held) for host in cluster.hosts}
+        used: dict[str, dict[str, int]] = {host: defaultdict(int, held) for host, held in cluster.held_by_others.items()}
         arrived: dict[str, list[str]] = defaultdict(list)
         moved = arrivals(cluster, placement)
         for server in cluster.servers:
@@ -34,11 +34,6 @@ class Capacity:
                 used[here][name] += amount
             if server.id in moved:
                 arrived[here].append(server.id)
-        for migration in cluster.migrations:
-            server_on = cluster.server_by_id.get(migration.server)
-            side = migration.other_side(server_on.host) if server_on else None
-            for name, amount in migration.resources.items() if side in used else ():
-                used[side or ""][name] += amount
 
         for host in cluster.hosts:
             for name, amount in sorted(used[host.name].items()):

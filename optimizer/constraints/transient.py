@@ -24,16 +24,9 @@ class Transient:
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Overfull (host, resource class) pairs where something arrived."""
-        used: dict[tuple[str, str], int] = defaultdict(int)
+        used: dict[tuple[str, str], int] = defaultdict(int, {
+            (host, name): amount for host, held in cluster.held_by_others.items() for name, amount in held.items()})
         arrived: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for host in cluster.hosts:
-            for name, amount in host.held.items():
-                used[host.name, name] += amount
-        for migration in cluster.migrations:
-            server_on = cluster.server_by_id.get(migration.server)
-            side = migration.other_side(server_on.host) if server_on else None
-            for name, amount in migration.resources.items() if side is not None else ():
-                used[side or "", name] += amount
         for server in cluster.servers:
             here = placement[server.id]
             for name, amount in server.resources.items():

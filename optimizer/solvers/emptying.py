@@ -24,9 +24,9 @@ from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.server_move_cost import ServerMoveCost
+from optimizer.solvers.cp_sat import solver_for
 from optimizer.solvers.jit import kernel
 from optimizer.solvers.kernel import State, assign_state, new_state, shift, shift_cost, shift_legal, swap, swap_legal
-from optimizer.solvers.levelling import move_costs
 from optimizer.solvers.packed import Packed, pack
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
@@ -74,7 +74,7 @@ def improve(compiled: Compiled, where: Index, choice: Choice | None, stop: Stop,
     P = pack(compiled)
     rng = np.random.default_rng(seed)
     levels = compiled.problem.levels
-    cost = move_costs(compiled, levels[1]) if len(levels) > 1 else np.zeros(len(where))
+    cost = compiled.move_costs(levels[1]) if len(levels) > 1 else np.zeros(len(where))
     best, least = where, math.inf
     for number, (more, roomy) in enumerate(_TRIES):
         picked = choose(compiled, stop, more, roomy) if number else choice
@@ -115,12 +115,12 @@ def choose(compiled: Compiled, stop: Stop, more: int = 0, roomy: float = 0.0) ->
     the scarcest quantity. The bounds are those without both.
     """
     arrays = compiled.arrays
-    able, use = _able(compiled), _use_costs(compiled)
+    able, use = compiled.able, _use_costs(compiled)
     hosts = len(use)
     free = (use > 0) & (np.bincount(arrays.home[~able], minlength=hosts) == 0)
     levels = compiled.problem.levels
-    first = np.bincount(arrays.home, weights=move_costs(compiled, levels[0]), minlength=hosts)
-    later = move_costs(compiled, levels[1]) if len(levels) > 1 else np.zeros(len(able))
+    first = np.bincount(arrays.home, weights=compiled.move_costs(levels[0]), minlength=hosts)
+    later = compiled.move_costs(levels[1]) if len(levels) > 1 else np.zeros(len(able))
     model = cp_model.CpModel()
     keep = [model.new_bool_var(f"keep {h}") if free[h] else 1 for h in range(hosts)]
     for those, room, need in _conditions(compiled, able):
@@ -179,9 +179,7 @@ def _minimise(model: cp_model.CpModel, keep: list[cp_model.IntVar | int], price:
     distinct = np.unique(np.abs(price[price != 0]))
     scale = _EXACT / float(distinct.max()) if len(distinct) > 1 else 1.0 / float(distinct[0]) if len(distinct) else 1.0
     model.minimize(_scaled(keep, price, scale))
-    solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
-    solver.parameters.max_time_in_seconds = max(0.05, min(_CHOOSING_S, stop.remaining_s()))
+    solver = solver_for(stop, min(_CHOOSING_S, stop.remaining_s()), _CHOOSING_S)
     status = solver.solve(model)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return None
@@ -197,15 +195,6 @@ def _use_costs(compiled: Compiled) -> Floats:
     """What each host (H) costs in the first level while it is in use and could be emptied."""
     packed = pack(compiled, (tuple(term for term in compiled.problem.levels[0] if type(term.objective) in _USE),))
     return packed.use_cost
-
-
-def _able(compiled: Compiled) -> Mask:
-    """The servers (S) that can move; those of a group that draws together and is together cannot."""
-    able = compiled.arrays.movable.copy()
-    for members in compiled.arrays.together:
-        if len(set(compiled.arrays.home[members].tolist())) == 1:
-            able[members] = False
-    return able
 
 
 def _conditions(compiled: Compiled, able: Mask) -> list[tuple[list[int], Ints, int]]:

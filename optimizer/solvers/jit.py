@@ -18,3 +18,8 @@ def kernel(function: Any) -> Any:
 def inlined(function: Any) -> Any:
     """The same for a small function, put into whoever calls it."""
     return njit(inline="always", **_OPTIONS)(function)
+
+
+def allocating(function: Any) -> Any:
+    """Compile a function that makes arrays of its own, or that reckons with infinity."""
+    return njit(cache=True, nogil=True, error_model="numpy")(function)

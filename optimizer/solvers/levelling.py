@@ -19,10 +19,10 @@ from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
-from optimizer.problem import Level, Term
+from optimizer.problem import Term
 from optimizer.solvers.jit import inlined, kernel
 from optimizer.solvers.kernel import State, assign_state, copy_state, new_state, refresh, shift, shift_legal, swap, swap_legal
-from optimizer.solvers.packed import Packed, pack
+from optimizer.solvers.packed import NEXT_LEVEL, Packed, pack
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
@@ -34,7 +34,6 @@ _AT_MOST = 1_000_000
 _CHUNK = 200_000  # iterations between two looks at the clock
 _ENDLESS = 1e30  # more than anything costs; kernels know no infinity
 _WORTH = 1e-12  # smaller changes are rounding
-_NEXT_LEVEL = 1e-4
 _COSTS: tuple[type[Objective], ...] = (Moves, MoveCost, ServerMoveCost)
 
 
@@ -73,24 +72,10 @@ def task(compiled: Compiled) -> Task | None:
     first = len(levels[0]) == 1
     cost, factor = np.zeros(len(compiled.arrays.start)), 1.0
     for level in levels[1:] if first else levels:
-        cost += factor * move_costs(compiled, level)
-        factor *= _NEXT_LEVEL
+        cost += factor * compiled.move_costs(level)
+        factor *= NEXT_LEVEL
     packed = pack(compiled, ((Term(replace(term.objective, threshold=0.0)),),))
     return Task(packed, term.objective, term.weight, term.objective.threshold**2, float(packed.variance_hosts[0]), cost, first)
-
-
-def move_costs(compiled: Compiled, level: Level) -> Floats:
-    """What moving each server (S) costs in a level."""
-    cost = np.zeros(len(compiled.arrays.start))
-    for term in level:
-        if isinstance(term.objective, MoveCost):
-            cost += term.weight * compiled.move_cost
-        elif isinstance(term.objective, Moves):
-            cost += term.weight
-        elif isinstance(term.objective, ServerMoveCost):
-            costs = term.objective.costs
-            cost += term.weight * np.array([costs.get(server.id, 0) for server in compiled.problem.cluster.servers], dtype=np.float64)
-    return cost
 
 
 def applies(compiled: Compiled) -> bool:

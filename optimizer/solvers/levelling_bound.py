@@ -17,15 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from optimizer.arrays import Index, Ints, Mask
-from optimizer.solvers.levelling import Task, move_costs, task
+from optimizer.solvers.jit import allocating
+from optimizer.solvers.levelling import Task, task
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
-_jit = njit(cache=True, nogil=True, error_model="numpy")
 _CELLS = 100_000_000  # cells of one round of dynamic programming: beyond, the relaxation takes longer than it is worth
 _STEPS = 40  # of the search for tangents
 _ROUNDS = 2000
@@ -95,17 +94,17 @@ def level_bounds(compiled: Compiled, where: Index, stop: Stop) -> tuple[float | 
     if work is None:
         return (0.0, *unknown)
     if not work.first:
-        return (least_objective(compiled, work, where, move_costs(compiled, levels[0]), stop), *unknown)
+        return (least_objective(compiled, work, where, compiled.move_costs(levels[0]), stop), *unknown)
     if _variance(compiled, work, where) > work.floor + _EQUAL:
         return (least_objective(compiled, work, where, np.zeros(len(where)), stop), *unknown)
     if len(levels) == 1:
         return (0.0,)
-    return (0.0, _least_moving(compiled, work, where, move_costs(compiled, levels[1]), stop), *unknown[1:])
+    return (0.0, _least_moving(compiled, work, where, compiled.move_costs(levels[1]), stop), *unknown[1:])
 
 
 def _least_moving(compiled: Compiled, work: Task, where: Index, cost: Floats, stop: Stop) -> float:
     """A bound on the cost of moving where the spread is below the threshold; by the number of moves where that comes first."""
-    movable = np.sort(cost[_able(compiled)])
+    movable = np.sort(cost[compiled.able])
     moved = int((where != compiled.arrays.start).sum())
     if not moved or not len(movable) or float((movable - movable[0]).sum()) >= movable[0]:
         return least_cost(compiled, work, where, cost, float(cost[where != compiled.arrays.start].sum()), stop)
@@ -141,7 +140,7 @@ def _variance(compiled: Compiled, work: Task, where: Index) -> float:
 def _bound(compiled: Compiled, work: Task, where: Index, cost: Floats, floor: float, weight: float, best: float, target: float,
            stop: Stop) -> float:
     """The bound by the relaxation, or by tangents alone where that would take too long. Costs are in parts of the average one meanwhile."""
-    movable = _able(compiled)
+    movable = compiled.able
     if target <= 0 or not movable.any():
         return 0.0
     scale = float(cost[movable].mean()) if cost[movable].mean() > 0 else 1.0
@@ -213,15 +212,6 @@ def _cheapest(gain: Floats, cost: Floats, need: float, price: float) -> float:
     if full >= len(gain):
         return float(cost.sum()) + ((need - float(total[-1])) * price if need > total[-1] else 0.0)
     return float(cost[:full].sum() + (need - total[full]) / gain[full] * cost[full])
-
-
-def _able(compiled: Compiled) -> Mask:
-    """The servers (S) that can move; those of a group that draws together and is together cannot."""
-    able = compiled.arrays.movable.copy()
-    for members in compiled.arrays.together:
-        if len(set(compiled.arrays.home[members].tolist())) == 1:
-            able[members] = False
-    return able
 
 
 def _shape(compiled: Compiled, work: Task, cost: Floats, movable: Mask, variance: float) -> Shape | None:
@@ -395,7 +385,7 @@ def _still_able(case: _Case, shape: Shape, prices: _Prices, low: float, high: fl
     return np.asarray(listed & (value + _forced(shape, prices.alpha, prices.beta, prices.mu, each) <= case.target + _MISSED))
 
 
-@_jit
+@allocating
 def _arrivals(shape, items, mu, host, sums, taken):  # type: ignore[no-untyped-def]
     """The least price of arrivals by total load, and who is in them; ``host`` (-1: any) takes only those it has room for. Returns the reach."""
     sums[:] = np.inf
@@ -417,7 +407,7 @@ def _arrivals(shape, items, mu, host, sums, taken):  # type: ignore[no-untyped-d
     return top
 
 
-@_jit
+@allocating
 def _best_total(shape, h, sums, top, below, alpha, beta):  # type: ignore[no-untyped-def]
     """(the least of price + alpha x^2 - beta x, at which index) where index i stands for the load base + unit (i - below)."""
     best, at = np.inf, -1
@@ -431,18 +421,25 @@ def _best_total(shape, h, sums, top, below, alpha, beta):  # type: ignore[no-unt
     return best, at
 
 
-@_jit
+@allocating
+def _cleared(shape, h, top, whole):  # type: ignore[no-untyped-def]
+    """Make the prices of all changes of load on host h endless. Returns the load of all who may leave, where no change stands."""
+    below = 0
+    for i in range(shape.leavers_from[h], shape.leavers_from[h + 1]):
+        below += shape.load[shape.leavers[i]]
+    whole[:below + top + 1] = np.inf
+    return below
+
+
+@allocating
 def _leaving(shape, h, mu, sums, top, whole, choice):  # type: ignore[no-untyped-def]
     """Prices by total change of load when one or more leave host h after arrivals priced ``sums``; index i stands for a change of i - below.
 
     ``choice`` tells who leaves: 2 the first, 1 others. Returns below.
     """
     begin, end = shape.leavers_from[h], shape.leavers_from[h + 1]
-    below = 0
-    for i in range(begin, end):
-        below += shape.load[shape.leavers[i]]
+    below = _cleared(shape, h, top, whole)
     size = below + top + 1
-    whole[:size] = np.inf
     for i in range(begin, end):
         s = shape.leavers[i]
         load, price = shape.load[s], shape.cost[s] - mu[s]
@@ -461,7 +458,7 @@ def _leaving(shape, h, mu, sums, top, whole, choice):  # type: ignore[no-untyped
     return below
 
 
-@_jit
+@allocating
 def _sizes(shape):  # type: ignore[no-untyped-def]
     """(the greatest load that can leave a host, the greatest number of leavers)."""
     widest, number = 0, 0
@@ -474,7 +471,7 @@ def _sizes(shape):  # type: ignore[no-untyped-def]
     return widest, number
 
 
-@_jit
+@allocating
 def _hosts(shape, alpha, beta, mu):  # type: ignore[no-untyped-def]
     """The best that can happen on every host: who leaves (S), who comes (S, how often), (value, sum of x^2, sum of x), value by host."""
     left, came = np.zeros(len(shape.load), dtype=np.int64), np.zeros(len(shape.load), dtype=np.int64)
@@ -536,7 +533,7 @@ def _hosts(shape, alpha, beta, mu):  # type: ignore[no-untyped-def]
     return left, came, totals, each
 
 
-@_jit
+@allocating
 def _forced(shape, alpha, beta, mu, each):  # type: ignore[no-untyped-def]
     """By how much the bound rises when a server (S) has to leave its host; 0 for servers that are not listed."""
     leaving = np.zeros(len(shape.load))
@@ -557,15 +554,12 @@ def _forced(shape, alpha, beta, mu, each):  # type: ignore[no-untyped-def]
     return leaving
 
 
-@_jit
+@allocating
 def _one_leaves(shape, h, mu, sums, top, whole, one):  # type: ignore[no-untyped-def]
     """The least prices by change of load where server ``one`` leaves and any others may. Returns below."""
     begin, end = shape.leavers_from[h], shape.leavers_from[h + 1]
-    below = 0
-    for i in range(begin, end):
-        below += shape.load[shape.leavers[i]]
+    below = _cleared(shape, h, top, whole)
     size = below + top + 1
-    whole[:size] = np.inf
     gone, price = shape.load[one], shape.cost[one] - mu[one]
     for k in range(top + 1):
         if below + k - gone >= 0:

@@ -9,7 +9,8 @@ import numpy as np
 
 from optimizer.arrays import Index, Mask
 from optimizer.problem import better
-from optimizer.solvers.cp_sat import Scope, solve_cp_sat
+from optimizer.solvers.cp_sat import solve_cp_sat
+from optimizer.solvers.cp_sat_model import Scope
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
 

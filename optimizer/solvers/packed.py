@@ -1,7 +1,7 @@
 """A compiled problem in the form that numba kernels take: flat arrays, and every objective as weights.
 
 S servers, H hosts, M seats a host, D quantities, C classes of servers. Levels become one number: each level counts
-``_NEXT_LEVEL`` times what the one before does.
+``NEXT_LEVEL`` times what the one before does.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ from optimizer.problem import Level
 from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
-_NEXT_LEVEL = 1e-4  # what a unit of one level counts against a unit of the level before
+NEXT_LEVEL = 1e-4  # what a unit of one level counts against a unit of the level before
 _ENDLESS = np.int64(2**60)
 
 
@@ -155,7 +155,7 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
     for level in compiled.problem.levels if levels is None else levels:
         for term in level:
             PACKINGS[type(term.objective)](terms, factor * term.weight, term.objective)
-        factor *= _NEXT_LEVEL
+        factor *= NEXT_LEVEL
     servers, hosts = len(arrays.start), len(arrays.room)
     groups = [group for group in arrays.apart if len(group.members) > 1 or group.held.any()]
     held = any(group.held.any() for group in groups)
@@ -375,7 +375,7 @@ def _moves(terms: _Terms, weight: float, objective: Moves) -> None:
 
 
 def _server_move_cost(terms: _Terms, weight: float, objective: ServerMoveCost) -> None:
-    terms.host_cost += weight * np.array([objective.costs.get(server.id, 0) for server in terms.compiled.problem.cluster.servers], dtype=np.float64)
+    terms.host_cost += weight * terms.compiled.server_costs(objective)
 
 
 def _host_pair_cost(terms: _Terms, weight: float, objective: HostPairCost) -> None:

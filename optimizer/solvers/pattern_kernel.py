@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from optimizer.arrays import Ints
+from optimizer.solvers.jit import allocating
 
 Floats = npt.NDArray[np.float64]
-_jit = njit(cache=True, nogil=True, error_model="numpy")
 _NEVER = -1e300
 
 
@@ -45,7 +44,7 @@ class Prices(NamedTuple):
     span_toll: Floats
 
 
-@_jit
+@allocating
 def best_patterns(shape, prices, kinds, counts, chosen, value):
     """Fill ``counts`` (G x K x T), ``chosen`` combination (G) and ``value`` (G) for the kinds of hosts in ``kinds``."""
     pools, types = shape.size.shape
@@ -106,7 +105,7 @@ def best_patterns(shape, prices, kinds, counts, chosen, value):
                 u -= choice[k, arrive, t, u] * shape.size[k, t]
 
 
-@_jit
+@allocating
 def _knapsack(shape, prices, g, k, cap, arrive, reached, choice):
     """``reached[T, u]``: the most that servers which use u in all are worth; ``choice[t, u]``: how many of kind t are among the first t + 1."""
     for u in range(cap + 1):

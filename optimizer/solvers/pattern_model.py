@@ -248,7 +248,7 @@ def _move_cost(work: _Aggregation, objective: MoveCost) -> LevelCost:
 
 
 def _server_move_cost(work: _Aggregation, objective: ServerMoveCost) -> LevelCost:
-    return _leaving(work, _costs_of(work.compiled, objective), 1)
+    return _leaving(work, work.compiled.server_costs(objective), 1)
 
 
 def _leaving(work: _Aggregation, cost: Ints, whole: int) -> LevelCost:
@@ -256,10 +256,6 @@ def _leaving(work: _Aggregation, cost: Ints, whole: int) -> LevelCost:
     held, leave = work.nothing()
     each = np.array([cost[kind.members[0]] for kind in work.kinds], dtype=np.int64)
     return LevelCost(held, leave + each, 1 / whole, float(gcd(*each.tolist())), exact=len(work.pools) == 1)
-
-
-def _costs_of(compiled: Compiled, objective: ServerMoveCost) -> Ints:
-    return np.array([objective.costs.get(server.id, 0) for server in compiled.problem.cluster.servers], dtype=np.int64)
 
 
 _COSTS: Mapping[type[Objective], Callable[[_Aggregation, Any], LevelCost]] = {
@@ -284,7 +280,7 @@ def _costs_by_server(compiled: Compiled) -> Ints:
         if isinstance(term.objective, MoveCost):
             columns.append(compiled.cost_parts[0])
         if isinstance(term.objective, ServerMoveCost):
-            columns.append(_costs_of(compiled, term.objective))
+            columns.append(compiled.server_costs(term.objective))
     return np.stack(columns, axis=1)
 
 

@@ -4,15 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from optimizer.arrays import Index
 from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
 from optimizer.solvers import annealing, bounds, emptying, levelling, levelling_bound, lns, local_search, patterns, repair
-from optimizer.solvers.cp_sat import Scope, check_objectives, size, solve_cp_sat
+from optimizer.solvers.cp_sat import check_objectives, size, solve_cp_sat
+from optimizer.solvers.cp_sat_model import everything
 from optimizer.solvers.stop import Part, Stop
 from optimizer.solvers.terms import Compiled, compile_problem
 
@@ -48,7 +47,7 @@ def solve(problem: Problem, stop: Stop, seed: int = 0, threads: int = 1) -> Resu
     for stage in STAGES:
         if search.proven or stop.remaining_s() <= 0:
             break
-        if stage.applies(compiled):
+        if stage.applies(search):
             search.learn(stage.run(search))
             search.check(stage.name)
     return search.result()
@@ -94,11 +93,6 @@ class _Search:
         """Whether every level is as good as its bound."""
         return all(bound is not None and value - bound <= _MET for value, bound in zip(self.values, self.bounds, strict=True))
 
-    @property
-    def nothing(self) -> Bounds:
-        """What a stage proves that does nothing."""
-        return (None,) * len(self.values)
-
     def met(self, level: int, share: float = 0.0) -> bool:
         """Whether a level is as good as its bound, or no worse than it by a share."""
         bound = self.bounds[level]
@@ -121,23 +115,25 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A solver of the portfolio: its name, which problems it is for, and how it is run."""
+    """A solver of the portfolio: its name, when it is worth running, and how it is run."""
 
     name: str
-    applies: Callable[[Compiled], bool]
+    applies: Callable[[_Search], bool]
     run: Callable[[_Search], Bounds]
 
 
-def _always(compiled: Compiled) -> bool:
-    return True
-
-
 def _small(compiled: Compiled) -> bool:
-    return size(compiled) <= EXACT_UP_TO and not _levelled(compiled) and not (emptying.applies(compiled) and size(compiled) > SPECIAL_BEYOND)
+    return size(compiled) <= (SPECIAL_BEYOND if levelling.applies(compiled) or emptying.applies(compiled) else EXACT_UP_TO)
 
 
-def _levelled(compiled: Compiled) -> bool:
-    return levelling.applies(compiled) and size(compiled) > SPECIAL_BEYOND
+def _general(compiled: Compiled) -> bool:
+    """Whether no solver of its own takes the problem to its end."""
+    return not annealing.applies(compiled) and not (levelling.applies(compiled) and size(compiled) > SPECIAL_BEYOND)
+
+
+def _emptied(search: _Search, share: float = 0.0) -> bool:
+    """Whether as many hosts are empty as can be, or all but a share; what is left is to move less, which the searches below hardly can."""
+    return emptying.applies(search.compiled) and search.met(0, share)
 
 
 def _emptying(compiled: Compiled) -> bool:
@@ -182,8 +178,6 @@ def _empty(search: _Search) -> Bounds:
 
 
 def _descend(search: _Search) -> Bounds:
-    if emptying.applies(search.compiled) and search.met(0):
-        return search.nothing
     state = local_search.State(search.compiled, search.where)
     local_search.descend(state, search.stop)
     search.offer("descent", state.now.where)
@@ -199,29 +193,26 @@ def _anneal(search: _Search) -> Bounds:
 
 
 def _solve_exactly(search: _Search) -> Bounds:
-    everything = Scope(servers=search.compiled.arrays.movable, hosts=np.ones(len(search.compiled.arrays.room), dtype=np.bool_))
-    answer = solve_cp_sat(search.compiled, search.where, everything, search.stop, search.seed, search.threads)
+    answer = solve_cp_sat(search.compiled, search.where, everything(search.compiled), search.stop, search.seed, search.threads)
     search.offer("cp_sat", answer.where)
     return answer.bounds
 
 
 def _search_neighbourhoods(search: _Search) -> Bounds:
-    if emptying.applies(search.compiled) and search.met(0, _NEARLY):
-        return search.nothing
     lns.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("lns"))
     return _bounds(search)
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("bounds", _always, _bounds),
-    Stage("repair", repair.applies, _repair),
-    Stage("levelling", levelling.applies, _level),
-    Stage("patterns", patterns.applies, _pattern),
-    Stage("emptying", emptying.applies, _choose_and_pack),
-    Stage("evacuation", _emptying, _empty),
-    Stage("descent", lambda compiled: not annealing.applies(compiled) and not _levelled(compiled), _descend),
-    Stage("annealing", annealing.applies, _anneal),
-    Stage("cp_sat", _small, _solve_exactly),
-    Stage("lns", lambda compiled: not annealing.applies(compiled) and not _levelled(compiled) and not _small(compiled), _search_neighbourhoods),
+    Stage("bounds", lambda search: True, _bounds),
+    Stage("repair", lambda search: repair.applies(search.compiled), _repair),
+    Stage("levelling", lambda search: levelling.applies(search.compiled), _level),
+    Stage("patterns", lambda search: patterns.applies(search.compiled), _pattern),
+    Stage("emptying", lambda search: emptying.applies(search.compiled), _choose_and_pack),
+    Stage("evacuation", lambda search: _emptying(search.compiled), _empty),
+    Stage("descent", lambda search: _general(search.compiled) and not _emptied(search), _descend),
+    Stage("annealing", lambda search: annealing.applies(search.compiled), _anneal),
+    Stage("cp_sat", lambda search: _small(search.compiled), _solve_exactly),
+    Stage("lns", lambda search: _general(search.compiled) and not _small(search.compiled) and not _emptied(search, _NEARLY), _search_neighbourhoods),
 )
 """The portfolio, in the order in which its solvers run."""

@@ -19,9 +19,11 @@ from optimizer.load import Metric, host_capacity, server_load
 from optimizer.objectives.broken import Broken, largest_capacity
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.hosts_in_use import bound_hosts
-from optimizer.objectives.move_cost import cost_parts
+from optimizer.objectives.move_cost import MoveCost, cost_parts
+from optimizer.objectives.moves import Moves
+from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.placement import placement_of
-from optimizer.problem import Problem
+from optimizer.problem import Level, Problem
 
 ENDLESS = 2**60
 """A room that nothing fills."""
@@ -90,6 +92,31 @@ class Compiled:
         parts, whole = self.cost_parts
         return parts / whole
 
+    def move_costs(self, level: Level) -> npt.NDArray[np.float64]:
+        """What moving each server (S) costs in a level by itself, wherever it goes."""
+        cost = np.zeros(len(self.arrays.start))
+        for term in level:
+            if isinstance(term.objective, MoveCost):
+                cost += term.weight * self.move_cost
+            elif isinstance(term.objective, Moves):
+                cost += term.weight
+            elif isinstance(term.objective, ServerMoveCost):
+                cost += term.weight * self.server_costs(term.objective)
+        return cost
+
+    def server_costs(self, objective: ServerMoveCost) -> Ints:
+        """The cost that an objective names for each server (S)."""
+        return np.array([objective.costs.get(server.id, 0) for server in self.problem.cluster.servers], dtype=np.int64)
+
+    @cached_property
+    def able(self) -> Mask:
+        """The servers (S) that can move; those of a group that draws together and is together cannot."""
+        able = self.arrays.movable.copy()
+        for members in self.arrays.together:
+            if len(set(self.arrays.home[members].tolist())) == 1:
+                able[members] = False
+        return able
+
     @cached_property
     def available(self) -> Mask:
         """Hosts that are enabled and up (H)."""
@@ -115,7 +142,6 @@ class Compiled:
         total = int(load[self.available[self.arrays.home]].sum()) if len(load) else 0
         level = capacity * total // max(1, int(capacity[self.available].sum()))
         return Balance(load, capacity, level, counted)
-
 
     @cached_property
     def broken(self) -> tuple[tuple[Broken, tuple[Need, ...]], ...]:

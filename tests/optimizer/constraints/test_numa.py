@@ -15,7 +15,8 @@ from optimizer.constraints.movable import Movable
 from optimizer.constraints.numa import Numa
 from optimizer.placement import Seated, moves_between, placement_of
 from optimizer.problem import Problem
-from optimizer.solvers import cp_sat, local_search
+from optimizer.solvers import local_search
+from optimizer.solvers.cp_sat_model import build, everything
 from optimizer.solvers.terms import compile_problem
 from tests.support.clusters import make_cluster, make_host, make_server
 from tests.support.numa import numa_clusters, seated_placements
@@ -111,7 +112,7 @@ def test_checker_model_and_local_search_agree(data: st.DataObject) -> None:
 def admits(compiled: Any, where: np.ndarray) -> bool:
     """Whether the model of the whole problem has this placement among its solutions."""
     arrays = compiled.arrays
-    model = cp_sat._build(compiled, arrays.start, cp_sat.Scope(arrays.movable, np.ones(len(arrays.room), dtype=np.bool_)))
+    model = build(compiled, arrays.start, everything(compiled))
     for s, place in enumerate(where.tolist()):
         if s not in model.at and place != arrays.start[s]:
             return False

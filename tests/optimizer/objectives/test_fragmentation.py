@@ -13,7 +13,9 @@ from optimizer.errors import PlacewrightError
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.placement import Seated, placement_of
 from optimizer.problem import Problem, Term
-from optimizer.solvers import cp_sat, local_search
+from optimizer.solvers import local_search
+from optimizer.solvers.cp_sat_model import build, everything
+from optimizer.solvers.cp_sat_terms import TERMS
 from optimizer.solvers.terms import Compiled, compile_problem
 from policy_sources import nova
 from tests.support.clusters import clusters, in_flight, make_cluster, make_host, make_server, moved
@@ -76,14 +78,14 @@ def agree(compiled: Compiled, objective: Fragmentation, data: st.DataObject) -> 
                 where = arrays.start.copy()
                 where[s] = place
                 assert change[s, place] == pytest.approx(objective.value(cluster, arrays.placement(where)) - now)
-    model = cp_sat._build(compiled, arrays.start, cp_sat.Scope(arrays.movable, np.ones(len(arrays.room), dtype=np.bool_)))
+    model = build(compiled, arrays.start, everything(compiled))
     where = arrays.start.copy()
     for s, places in model.at.items():
         where[s] = data.draw(st.sampled_from(sorted(places)))
         model.cp.add(places[int(where[s])] == 1)
     placement = arrays.placement(where)
     if not compiled.problem.breaches(placement):
-        encoded = cp_sat._fragmentation(model, objective)
+        encoded = TERMS[type(objective)](model, objective)
         model.cp.minimize(encoded.sum)
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1

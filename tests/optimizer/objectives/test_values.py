@@ -25,7 +25,9 @@ from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread, spread
 from optimizer.problem import Problem, Term
-from optimizer.solvers import cp_sat, local_search
+from optimizer.solvers import local_search
+from optimizer.solvers.cp_sat_model import build, everything
+from optimizer.solvers.cp_sat_terms import TERMS
 from optimizer.solvers.terms import Compiled, compile_problem
 from tests.support.clusters import clusters, in_flight, make_cluster, make_host, make_server, moved, placements
 
@@ -128,9 +130,8 @@ def test_the_local_search_knows_what_a_move_changes(objective: Objective, data: 
 
 def value_of_model(compiled: Compiled, placement: dict[str, str], objective: Objective) -> tuple[float, float]:
     """(the least value the CP-SAT model has for a placement, the size of its unit)."""
-    scope = cp_sat.Scope(servers=compiled.arrays.movable, hosts=np.ones(len(compiled.arrays.room), dtype=np.bool_))
-    model = cp_sat._build(compiled, compiled.arrays.start, scope)
-    encoded = cp_sat._TERMS[type(objective)](model, objective)
+    model = build(compiled, compiled.arrays.start, everything(compiled))
+    encoded = TERMS[type(objective)](model, objective)
     for s, server in enumerate(compiled.problem.cluster.servers):
         model.cp.add(model.on(s, compiled.host_index[placement[server.id]]) == 1)
     model.cp.minimize(encoded.sum)

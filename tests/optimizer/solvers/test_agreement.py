@@ -25,6 +25,7 @@ from optimizer.objectives.spread import Spread
 from optimizer.placement import Placement, placement_of
 from optimizer.problem import Problem, Term
 from optimizer.solvers import cp_sat, local_search
+from optimizer.solvers.cp_sat_model import Scope, build, everything
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.solvers.terms import Compiled, compile_problem
 from policy_sources import nova
@@ -53,13 +54,9 @@ def indices(compiled: Compiled, placement: Placement) -> np.ndarray:
     return np.array([compiled.host_index[placement[s.id]] for s in compiled.problem.cluster.servers], dtype=np.int32)
 
 
-def everything(compiled: Compiled) -> cp_sat.Scope:
-    return cp_sat.Scope(servers=compiled.arrays.movable, hosts=np.ones(len(compiled.arrays.room), dtype=np.bool_))
-
-
 def model_admits(compiled: Compiled, where: np.ndarray) -> bool:
     """Whether the CP-SAT model of the whole problem has this placement among its solutions."""
-    model = cp_sat._build(compiled, compiled.arrays.start, everything(compiled))
+    model = build(compiled, compiled.arrays.start, everything(compiled))
     for s, h in enumerate(where.tolist()):
         if isinstance(model.on(s, h), int):
             if not model.on(s, h):
@@ -177,7 +174,7 @@ def test_a_part_of_the_problem_is_solved_legally_and_never_for_the_worse(data: s
         incumbent = state.where.copy()
     hosts = np.zeros(len(cluster.hosts), dtype=np.bool_)
     hosts[data.draw(st.lists(st.integers(0, len(hosts) - 1), min_size=2, max_size=3, unique=True))] = True
-    scope = cp_sat.Scope(servers=compiled.arrays.movable & hosts[incumbent], hosts=hosts)
+    scope = Scope(servers=compiled.arrays.movable & hosts[incumbent], hosts=hosts)
     stop = MaxRuntime(30)
     stop.started()
     answer = cp_sat.solve_cp_sat(compiled, incumbent, scope, stop, seed=1, threads=1)

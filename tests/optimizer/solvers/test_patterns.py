@@ -20,6 +20,7 @@ from optimizer.objectives.moves import Moves
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.problem import Level, Problem, Term
 from optimizer.solvers import cp_sat, patterns
+from optimizer.solvers.cp_sat_model import everything
 from optimizer.solvers.pattern_model import aggregate
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.solvers.terms import Compiled, compile_problem
@@ -51,8 +52,7 @@ def limit(seconds: float = 30) -> MaxRuntime:
 
 def exact(compiled: Compiled) -> tuple[float, ...]:
     """The best values, by CP-SAT over every server."""
-    hosts = np.ones(len(compiled.arrays.room), dtype=np.bool_)
-    answer = cp_sat.solve_cp_sat(compiled, compiled.arrays.start, cp_sat.Scope(compiled.arrays.movable, hosts), limit(), 1, 1)
+    answer = cp_sat.solve_cp_sat(compiled, compiled.arrays.start, everything(compiled), limit(), 1, 1)
     assert answer.proven
     return compiled.problem.values(compiled.arrays.placement(answer.where))
 

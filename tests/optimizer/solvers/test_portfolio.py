@@ -27,7 +27,8 @@ from optimizer.problem import Level, Problem, Term, better
 from optimizer.result import Result, Status
 from optimizer.solvers import portfolio
 from optimizer.solvers.bounds import level_bound
-from optimizer.solvers.cp_sat import Scope, solve_cp_sat
+from optimizer.solvers.cp_sat import solve_cp_sat
+from optimizer.solvers.cp_sat_model import everything
 from optimizer.solvers.portfolio import IllegalResult, solve
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.solvers.terms import compile_problem
@@ -207,8 +208,7 @@ def test_a_model_of_many_terabytes_is_valid(level: Level, monkeypatch: pytest.Mo
     monkeypatch.setattr(cp_model.CpSolver, "solve", look)
     monkeypatch.setattr(cp_model.CpSolver, "wall_time", 0.0)
     compiled = compile_problem(Problem(terabytes(60, 60, 100_000), (), (level,)))
-    everything = Scope(servers=compiled.arrays.movable, hosts=np.ones(60, dtype=np.bool_))
-    answer = solve_cp_sat(compiled, compiled.arrays.start, everything, MaxRuntime(60), seed=0, threads=1)
+    answer = solve_cp_sat(compiled, compiled.arrays.start, everything(compiled), MaxRuntime(60), seed=0, threads=1)
     assert faults == [""]
     assert answer.bounds == (None,)
     assert not answer.proven
@@ -282,7 +282,7 @@ def test_load_that_was_never_read_is_an_error() -> None:
 def test_an_illegal_answer_of_a_solver_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = make_cluster([make_host("h0"), make_host("h1", status="disabled")], [make_server("s0", "h0")])
     problem = Problem(cluster, (Available(),), ((Term(Remaining("h0")),),))
-    fake = portfolio.Stage("fake", lambda compiled: True, lambda search: search.offer("fake", np.array([1], dtype=np.int32)) or (None,))
+    fake = portfolio.Stage("fake", lambda search: True, lambda search: search.offer("fake", np.array([1], dtype=np.int32)) or (None,))
     monkeypatch.setattr(portfolio, "STAGES", (fake,))
     with pytest.raises(IllegalResult, match="fake: 1 breaches, first available: h1 is disabled and up; s0 cannot go there"):
         solve(problem, MaxRuntime(1))
