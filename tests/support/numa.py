@@ -31,7 +31,8 @@ def numa_clusters(draw: st.DrawFn, max_hosts: int = 3, max_servers: int = 6) -> 
         numa = draw(st.sampled_from(((node,), (node,), (node,), (), (0, 1)[:len(host.numa)])))
         fixed = (Obstacle(kind="pci", text="it has a card"),) if draw(st.integers(0, 7)) == 7 else ()
         servers.append(make_server(f"s{number}", host.name, vcpus=draw(st.sampled_from((1, 2, 2, 4))) * max(1, len(numa)), numa=numa,
-                                   memory_mb=draw(st.sampled_from((1024, 1024, 3072))) * max(1, len(numa)), obstacles=fixed))
+                                   memory_mb=draw(st.sampled_from((1024, 1024, 3072))) * max(1, len(numa)), obstacles=fixed,
+                                   cpu_cores=draw(st.sampled_from((0.0, 0.5, 1.25)))))
     apart = draw(st.integers(0, 4)) == 4 and len(servers) > 1
     groups = (make_group("anti-affinity", "s0", "s1"),) if apart else ()
     return make_cluster(hosts, servers, groups=groups)

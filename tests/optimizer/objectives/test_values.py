@@ -11,7 +11,6 @@ from ortools.sat.python import cp_model
 from optimizer.load import LoadMissing
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
-from optimizer.objectives.broken import Broken
 from optimizer.objectives.elsewhere import Elsewhere
 from optimizer.objectives.group_move_cost import GroupMoveCost
 from optimizer.objectives.host_cost import HostCost
@@ -30,13 +29,8 @@ from optimizer.solvers.cp_sat_model import build, everything
 from optimizer.solvers.cp_sat_terms import TERMS
 from optimizer.solvers.terms import Compiled, compile_problem
 from tests.support.clusters import clusters, in_flight, make_cluster, make_host, make_server, moved, placements
+from tests.support.problems import OBJECTIVES
 
-OBJECTIVES: tuple[Objective, ...] = (
-    HostsInUse(), MoveCost(), Remaining("h0"), Elsewhere("h0", "h1"), Elsewhere("h1", "h1"), Spread("cpu"), Spread("memory"),
-    Spread("cpu", 0.1), Spread("memory", 0.05), Moves(), ServerMoveCost({"s0": 3, "s2": 1}), GroupMoveCost((("s0", "s1"), ("s2", "s3", "s5"))),
-    HostPairCost(np.arange(36).reshape(6, 6)), HostCost({"h0": 1.5, "h2": 0.25}), LoadCost("VCPU", {"h0": 1, "h2": 2}),
-    BalanceCost("VCPU", "MEMORY_MB", 2048), Broken({"s0": {"VCPU": 3}, "s1": {"CUSTOM_CARD": 1}}, ("s2",)),
-    Overload("cpu", 20), Overload("memory", 10.5))
 EMPTY = make_cluster([])
 IDLE = make_cluster([make_host("h0"), make_host("h1")])
 # Two hosts of 4 cores and one of 8, all with 4000 MiB; 2 + 1 + 1 cores used, so 1 core on the small ones is balance.

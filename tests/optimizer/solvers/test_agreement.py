@@ -11,14 +11,8 @@ from ortools.sat.python import cp_model
 from optimizer.arrays import ENCODINGS
 from optimizer.cluster import Cluster
 from optimizer.constraints.among import Among
-from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint, check
 from optimizer.constraints.dependency import Dependency
-from optimizer.constraints.fault_domains import FaultDomains
-from optimizer.constraints.load_limit import LoadLimit
-from optimizer.constraints.preserve import Preserve
-from optimizer.constraints.run import Run
-from optimizer.constraints.transient import Transient
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.spread import Spread
@@ -30,20 +24,14 @@ from optimizer.solvers.stop import MaxRuntime
 from optimizer.solvers.terms import Compiled, compile_problem
 from policy_sources import nova
 from tests.support.clusters import clusters, in_flight, make_cluster, make_group, make_host, make_server, placements
+from tests.support.problems import in_one_of_several, own_rules
 
 LEVELS = ((Term(Spread("cpu"), 2.0), Term(HostsInUse())), (Term(MoveCost()),))
 
 
 def rule_sets(cluster: Cluster) -> Iterator[tuple[Constraint, ...]]:
     """The rules of each kind alone, all that Nova enforces, and all there are."""
-    ids, zones = [server.id for server in cluster.servers], {host.name: host.zone for host in cluster.hosts}
-    rules = (*nova.constraints(cluster), LoadLimit("cpu", 30), LoadLimit("memory", 50.5),
-             Available(frozenset({cluster.hosts[-1].name})), Transient(frozenset({"VCPU", "DISK_GB"})),
-             FaultDomains("by zone", tuple(ids[:3]), zones, 2), FaultDomains("by host", tuple(ids[1:4]), {}, 2),
-             Preserve({ids[0]: {"VCPU": 3}, ids[1]: {"MEMORY_MB": 3072}}), Run(tuple(ids[:1])),
-             Among("apart", tuple(ids[:3]), (frozenset({"h0", "h2"}), frozenset({"h1"}))),
-             Among("overlapping", tuple(ids[1:5]), (frozenset({"h0", "h1"}), frozenset({"h1", "h2"}))),
-             Dependency("front", tuple(ids[:2]), "back", tuple(ids[2:4]), zones), Dependency("back", tuple(ids[3:4]), "front", tuple(ids[1:2]), {}))
+    rules = (*nova.constraints(cluster), *own_rules(cluster))
     for kind in ENCODINGS:
         yield tuple(rule for rule in rules if type(rule) is kind)
     yield tuple(nova.constraints(cluster))
@@ -114,12 +102,6 @@ def walk(data: st.DataObject, compiled: Compiled, steps: int) -> Iterator[local_
             return
         server, host = ways[data.draw(st.integers(0, len(ways) - 1))].tolist()
         state.move(server, host)
-
-
-def in_one_of_several(rule: Among, cluster: Cluster) -> bool:
-    """Whether the group is inside one set of hosts that no other overlaps."""
-    homes = {cluster.server_by_id[m].host for m in rule.members if m in cluster.server_by_id}
-    return any(homes <= one and all(one is other or not one & other for other in rule.sets) for one in rule.sets)
 
 
 @given(st.data())
