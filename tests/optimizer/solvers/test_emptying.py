@@ -144,3 +144,14 @@ def test_a_seed_decides() -> None:
     cluster = full({"a": [2, 2, 2], "b": [2, 2, 2], "c": [4], "d": [1, 1, 1]})
     problem = Problem(cluster, tuple(nova.constraints(cluster)), FEWEST)
     assert emptied(problem, 3)[2] == emptied(problem, 3)[2]
+
+
+def test_nothing_is_chosen_once_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A choice takes a second where there are thousands of hosts, and there are many to try."""
+    compiled = compile_problem(Problem(full({"a": [2], "b": [4]}), (), FEWEST))
+    stop = MaxRuntime(30)
+    stop.started()
+    monkeypatch.setattr(stop, "remaining_s", lambda: 0.0)
+    monkeypatch.setattr(emptying, "choose", lambda *arguments: pytest.fail("another choice"))
+    found = emptying.improve(compiled, compiled.arrays.start, None, stop, 1, lambda where: pytest.fail("a placement"))
+    assert found is compiled.arrays.start

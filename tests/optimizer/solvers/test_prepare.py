@@ -18,6 +18,17 @@ def test_each_is_solved(problem: Problem) -> None:
     assert better(result.values, problem.values(placement_of(problem.cluster)))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("problem", list(problems()), ids=lambda problem: problem.levels[0][0].objective.name)
+def test_iterations_and_a_seed_decide(problem: Problem, threads: int) -> None:
+    """Whatever the clock says, and with as many threads."""
+    first, second = (solve(problem, MaxIterations(50_000), seed=5, threads=threads) for _ in range(2))
+    assert first.placement == second.placement
+    assert first.levels == second.levels
+    assert first.status is second.status
+    assert [(step.solver, step.values) for step in first.trace] == [(step.solver, step.values) for step in second.trace]
+
+
 @pytest.mark.parametrize("solver", [annealing, emptying, levelling, patterns], ids=lambda module: module.__name__)
 def test_each_solver_with_kernels_has_one(solver: object) -> None:
     assert any(solver.applies(compile_problem(problem)) for problem in problems())  # type: ignore[attr-defined]
