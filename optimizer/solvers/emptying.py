@@ -77,6 +77,8 @@ def improve(compiled: Compiled, where: Index, choice: Choice | None, stop: Stop,
     cost = compiled.move_costs(levels[1]) if len(levels) > 1 else np.zeros(len(where))
     best, least = where, math.inf
     for number, (more, roomy) in enumerate(_TRIES):
+        if stop.remaining_s() <= 0:
+            return best
         picked = choose(compiled, stop, more, roomy) if number else choice
         if picked is None:
             continue

@@ -123,14 +123,14 @@ class Part:
 
     def spent(self) -> float:
         """The share of this part."""
-        return (self.whole.spent() - self._from) / max(1e-12, self._to - self._from)
+        return (self.whole.spent() - self._from) / (self._to - self._from) if self._to > self._from else 1.0
 
     def remaining_s(self) -> float:
         """Seconds of this part that are left."""
         left, spent = self.whole.remaining_s(), self.whole.spent()
         if math.isinf(left):
-            return left if spent < self._to else 0.0
-        return left * (self._to - spent) / max(1e-12, 1 - spent)
+            return left if spent < self._to and self.iterations_left() != 0 else 0.0
+        return left * (self._to - spent) / (1 - spent) if spent < 1 else min(left, 0.0)
 
     def iterations_left(self) -> int | None:
         """Iterations of this part that are left, where they count."""
