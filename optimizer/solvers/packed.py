@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optimizer.arrays import Index, Inside, Ints
+from optimizer.errors import PlacewrightError
 from optimizer.growth import NOT_RUNNING
 from optimizer.load import load_limit
 from optimizer.objectives.balance_cost import BalanceCost
@@ -140,6 +141,17 @@ class _Terms:
         """The number of the quantity of a resource class."""
         servers = self.compiled.problem.cluster.servers
         return self.quantity(name, lambda: np.array([server.resources.get(name, 0) for server in servers], dtype=np.int64))
+
+    def released(self, number: int) -> int:
+        """The number of a quantity as it is when servers that move keep nothing any more."""
+        if not self.compiled.arrays.kept[number]:
+            return number
+        name = f"{self.quantities[number]} released"
+        if name not in self.quantities:
+            self.quantities.append(name)
+            self.demand.append(self.demand[number])
+            self.room.append(self.room[number])
+        return self.quantities.index(name)
 
     def capacity(self, name: str) -> Ints:
         """The capacity of each host (H) of a resource class."""
@@ -385,6 +397,8 @@ def _host_pair_cost(terms: _Terms, weight: float, objective: HostPairCost) -> No
 
 
 def _group_move_cost(terms: _Terms, weight: float, objective: GroupMoveCost) -> None:
+    if terms.groups:
+        raise PlacewrightError(f"objective {objective.name} is there twice; one grouping of the servers is counted at a time")
     number = {server.id: s for s, server in enumerate(terms.compiled.problem.cluster.servers)}
     for g, group in enumerate(objective.groups):
         terms.group[[number[m] for m in group if m in number]] = g
@@ -410,6 +424,8 @@ def _broken(terms: _Terms, weight: float, objective: Broken) -> None:
     arrays = terms.compiled.arrays
     for need in terms.compiled.needs(objective):
         quantity = terms.quantity(need.quantity, lambda need=need: need.demand)  # type: ignore[misc]
+        if not np.array_equal(terms.demand[quantity][::arrays.modes], need.demand):  # a rule speaks of another growth
+            quantity = terms.quantity(f"{need.quantity} of {objective!r}", lambda need=need: need.demand)  # type: ignore[misc]
         terms.pieces.append((quantity, weight / need.unit, need.room))
     cost = np.zeros((2, len(arrays.room)))
     if NOT_RUNNING in terms.compiled.host_index:
@@ -422,7 +438,7 @@ def _broken(terms: _Terms, weight: float, objective: Broken) -> None:
 def _fragmentation(terms: _Terms, weight: float, objective: Fragmentation) -> None:
     counts = terms.compiled.available.astype(np.uint8)
     share = weight / terms.compiled.free_now(objective)
-    terms.fragments += [(quantity, share, objective.size, counts) for quantity in terms.compiled.pools(objective)]
+    terms.fragments += [(terms.released(quantity), share, objective.size, counts) for quantity in terms.compiled.pools(objective)]
 
 
 PACKINGS: Mapping[type[Objective], Callable[[_Terms, float, Any], None]] = {
