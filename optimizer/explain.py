@@ -14,6 +14,7 @@ from optimizer.constraints.movable import Movable
 from optimizer.objectives.base import Objective
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.overload import Overload
 from optimizer.objectives.spread import Spread
 from optimizer.placement import Move, Placement, placement_of
 from optimizer.problem import Problem, level_name
@@ -89,7 +90,7 @@ def benefits(problem: Problem, moves: Sequence[Move]) -> list[dict[str, float]]:
     for move in moves:
         server, host = number[move.server], state.compiled.host_index[move.destination]
         row = np.array([server], dtype=np.int32)
-        found.append({_label(term): -float(state.delta(term, row)[0, host]) for term in terms})
+        found.append({_label(term): 0.0 - float(state.delta(term, row)[0, host]) for term in terms})
         leaving[move.source].append(found[-1])
         state.move(server, host)
     if any(isinstance(term, HostsInUse) for term in terms):
@@ -101,7 +102,7 @@ def benefits(problem: Problem, moves: Sequence[Move]) -> list[dict[str, float]]:
 
 
 def _label(objective: Objective) -> str:
-    return f"{objective.name}_{objective.metric}" if isinstance(objective, Spread) else objective.name
+    return f"{objective.name}_{objective.metric}" if isinstance(objective, Spread | Overload) else objective.name
 
 
 def _state(problem: Problem, placement: Placement) -> State:

@@ -45,7 +45,7 @@ class VmWorkloadConsolidation:
     def problem(self, cluster: Cluster, rules: Sequence[Constraint], parameters: VmWorkloadConsolidationParameters,
                 max_moves: int | None) -> Problem:
         """Hosts in use, hosts loaded above the limits weighing more, plus the weighed cost of moving; then the cost alone."""
-        limits = (LoadLimit("cpu", parameters.max_cpu_percent), LoadLimit("memory", parameters.max_memory_percent))
+        limits = _limits(parameters)
         # HostsInUse is a share of the available hosts; as a share of all, the price of a host stays the same once others are disabled.
         available = sum(host.available for host in cluster.hosts)
         weight = _COST_WEIGHT[parameters.aggressiveness] * len(cluster.hosts) / max(1, available)
@@ -64,9 +64,17 @@ class VmWorkloadConsolidation:
 
     def reason(self, cluster: Cluster, before: Placement, after: Placement, move: Move,
                parameters: VmWorkloadConsolidationParameters) -> str:
-        """Which host is being emptied, and how full the other is; or that room is made."""
+        """Which host is being emptied, and how full the other is; or that a host carries too much, or makes room."""
         if move.source in after.values():
+            for limit in _limits(parameters):
+                for broken in limit.violations(cluster, before):
+                    if broken.host == move.source:
+                        return broken.text
             return f"{move.source} needs room for servers of hosts that are being emptied"
         left = sum(host == move.source for host in before.values())
         there = sum(host == move.destination for host in before.values())
         return f"{move.source} is being emptied ({left} left); {move.destination} has {there} servers and room for this one"
+
+
+def _limits(parameters: VmWorkloadConsolidationParameters) -> tuple[LoadLimit, LoadLimit]:
+    return LoadLimit("cpu", parameters.max_cpu_percent), LoadLimit("memory", parameters.max_memory_percent)

@@ -16,10 +16,11 @@ from optimizer.arrays import Index
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.solvers import relaxation
 from optimizer.solvers.annealing_kernel import anneal
 from optimizer.solvers.kernel import State, assign_state, copy_state, cost_of, new_state, refresh, shift_cost
 from optimizer.solvers.packed import Packed, pack
-from optimizer.solvers.stop import Stop
+from optimizer.solvers.stop import Part, Stop
 from optimizer.solvers.terms import Compiled
 
 _MEETINGS = 40  # times that the chains compare what they have
@@ -30,6 +31,10 @@ _HOT, _COLD = 1.0, 0.0008  # temperature at the begin and the end, as a share of
 _USUAL, _LEAST = 60_000, 0.2  # proposals for each server: with fewer the begin is cooler in proportion, to this share of it at least;
 _COLDER = 1.0  # with more the end is colder, by their ratio to this power
 _COLDEST = 1e-4  # of the usual end
+_SPEED = 8e6  # proposals in a second, about
+_PLENTY = 100_000  # proposals for each server from which on annealing begins with room as a price
+_TRIAL = 0.06  # share of the budget for either on trial
+_RELAXED = 0.9  # share of the budget for that
 _FROZEN = 0.95  # share of the budget after which nothing worse is accepted
 _PRICE = 1.0  # of the average server for what it keeps, in temperatures
 
@@ -62,6 +67,7 @@ class _Task:
     scale: float
     stop: Stop
     begin: float
+    cooled: bool = False
 
     def progress(self, spent: float) -> float:
         """How far annealing has come when so much of the budget is spent, 0 to 1."""
@@ -69,25 +75,51 @@ class _Task:
 
     def temperature(self, progress: float, tried: int) -> float:
         """The temperature at some progress; cooler from the begin where few proposals can be made (``tried`` until now)."""
+        if progress >= _FROZEN:
+            return 0.0
+        if self.cooled:
+            return self.scale * relaxation.COLD * (1 - progress / _FROZEN)
         outlook = tried / progress / len(self.packed.movable) if progress > 0 and tried else math.inf
         hot = _HOT * min(1.0, max(_LEAST, outlook / _USUAL))
         cold = _COLD * max(_COLDEST, min(1.0, (_USUAL / outlook) ** _COLDER))
-        return 0.0 if progress >= _FROZEN else self.scale * hot * (cold / hot) ** (progress / _FROZEN)
+        return self.scale * hot * math.pow(cold / hot, progress / _FROZEN)
 
 
 def improve(compiled: Compiled, where: Index, stop: Stop, seed: int, threads: int, found: Callable[[Index], None]) -> Index:
-    """Anneal from a legal placement (places) until the budget is spent; ``found`` gets each better placement at the meetings."""
+    """Anneal from a legal placement (places) until the budget is spent; ``found`` gets each better placement at the meetings.
+
+    With many proposals for each server, a first part of the budget goes to annealing as such and as much to annealing with room as a price
+    (relaxation.py); the rest to what did better.
+    """
     packed = pack(compiled)
     if not len(packed.movable):
         return where
-    first = new_state(packed, where)
-    scale = _typical_change(packed, first, seed)
+    scale = _typical_change(packed, new_state(packed, where), seed)
     if scale <= 0:
         return where
+    if not relaxation.applies(packed, where) or _outlook(packed, stop, threads) < _PLENTY:
+        return _anneal(packed, where, scale, stop, seed, threads, found)
+    strict = _anneal(packed, where, scale, Part(stop, _TRIAL), seed, threads, found)
+    relaxed = relaxation.improve(packed, where, scale, Part(stop, _TRIAL / (1 - _TRIAL)), seed, threads, found)
+    if _cost(packed, strict) <= _cost(packed, relaxed):
+        return _anneal(packed, strict, scale, stop, seed + 1, threads, found)
+    relaxed = relaxation.improve(packed, relaxed, scale, Part(stop, _RELAXED), seed + 1, threads, found)
+    return _anneal(packed, relaxed, scale, stop, seed + 1, threads, found, cooled=True)
+
+
+def _cost(packed: Packed, where: Index) -> float:
+    cost: float = cost_of(packed, new_state(packed, where))
+    return cost
+
+
+def _anneal(packed: Packed, where: Index, scale: float, stop: Stop, seed: int, threads: int, found: Callable[[Index], None], *,
+            cooled: bool = False) -> Index:
+    """Anneal with all rules kept; where ``cooled``, from the temperature that relaxation ends with."""
+    first = new_state(packed, where)
     best = float(cost_of(packed, first))
     chains = [_Chain(copy_state(first), np.array([(seed * 7919 + n + 1) * 0x9E3779B97F4A7C15 % 2**64 | 1], dtype=np.uint64), best, where.copy(), best)
               for n in range(max(1, threads))]
-    task = _Task(packed, _prices(packed), scale, stop, stop.spent())
+    task = _Task(packed, _prices(packed), scale, stop, stop.spent(), cooled)
     with ThreadPoolExecutor(len(chains)) as pool:
         for meeting in range(1, _MEETINGS + 1):
             _until(task, chains, pool, meeting)
@@ -141,6 +173,12 @@ def _slice(task: _Task, chain: _Chain, proposals: int, progress: float) -> None:
     if chain.cost < chain.best_cost:
         chain.best_cost = chain.cost
         np.copyto(chain.best, chain.state.where)
+
+
+def _outlook(packed: Packed, stop: Stop, threads: int) -> float:
+    """About how many proposals each chain can make for each server."""
+    left = stop.iterations_left()
+    return (stop.remaining_s() * _SPEED if left is None else left / max(1, threads)) / len(packed.movable)
 
 
 def _prices(packed: Packed) -> npt.NDArray[np.float64]:

@@ -22,6 +22,7 @@ from optimizer.solvers.kernel import (
 )
 
 _SHIFTS, _CHAINS = 0.05, 0.5  # shares of the kinds of proposals; the rest are swaps
+_BACK = 0.05  # share of targets that are the start place of a server that is away
 _TARGETS = 8  # places that are tried for a server that is to be shifted
 _HOME = 0.5  # share of chains in which the server that makes room goes home, if it is not there
 
@@ -74,7 +75,7 @@ def anneal(P, X, rng, servers, price, temperature, proposals, tried):
                     out -= P.use_cost[a]
             for _ in range(_TARGETS):
                 done += 1
-                p = _below(rng, places)
+                p = np.int64(P.start[s]) if o != P.start[s] and _share(rng) < _BACK else _below(rng, places)
                 b = host_of(P, p)
                 if a == b and (P.modes == 1 or p == o):
                     continue

@@ -86,6 +86,8 @@ def seat_of(P, p):
 @inlined
 def row_of(P, s, p):
     """The row of ``demand`` and ``pull`` of a server in a place."""
+    if P.home_rows > 0 and p == P.start[s]:
+        return P.home_rows + s
     return s if P.modes == 1 else s * P.modes + p % P.modes
 
 

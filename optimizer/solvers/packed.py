@@ -36,7 +36,7 @@ from optimizer.solvers.terms import Compiled
 
 Floats = npt.NDArray[np.float64]
 NEXT_LEVEL = 1e-4  # what a unit of one level counts against a unit of the level before
-_ENDLESS = np.int64(2**60)
+ENDLESS = np.int64(2**60)
 
 
 class Packed(NamedTuple):
@@ -46,6 +46,7 @@ class Packed(NamedTuple):
     """
 
     modes: int
+    home_rows: int  # where the rows of servers in their start place begin, when they have rows of their own there; else 0
     start: Index  # S, place
     demand: Ints  # S·M x D
     seats: npt.NDArray[np.uint8]  # S x M, which seats a server can take
@@ -134,7 +135,7 @@ class _Terms:
         if name not in self.quantities:
             self.quantities.append(name)
             self.demand.append(np.repeat(demand(), self.compiled.arrays.modes))
-            self.room.append(np.full(len(self.use_cost), _ENDLESS))
+            self.room.append(np.full(len(self.use_cost), ENDLESS))
         return self.quantities.index(name)
 
     def resource(self, name: str) -> int:
@@ -189,7 +190,8 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
     eligible, server_class = pinned(compiled)
     pull, rest = _pieces(terms)
     return Packed(
-        modes=arrays.modes, start=arrays.start, demand=np.ascontiguousarray(np.stack(terms.demand, axis=1)), seats=arrays.seats.astype(np.uint8),
+        modes=arrays.modes, home_rows=0, start=arrays.start,
+        demand=np.ascontiguousarray(np.stack(terms.demand, axis=1)), seats=arrays.seats.astype(np.uint8),
         room=np.ascontiguousarray(np.stack(terms.room, axis=1)),
         kept=np.pad(arrays.kept, (0, len(terms.quantities) - len(arrays.kept))).astype(np.uint8),
         any_kept=bool(arrays.kept.any()), eligible=eligible, server_class=server_class,
@@ -345,7 +347,7 @@ def _spots(spots: list[tuple[Index, Floats]], servers: int, hosts: int) -> tuple
 
 
 def _load_cost(terms: _Terms, weight: float, objective: LoadCost) -> None:
-    safe = np.array([objective.safety.get(host.name, int(_ENDLESS)) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
+    safe = np.array([objective.safety.get(host.name, int(ENDLESS)) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
     terms.pieces.append((terms.resource(objective.resource), weight, safe))
 
 

@@ -125,4 +125,6 @@ def test_fewer_hosts(command: Command) -> None:
     emptied = {h.name for h in cluster.hosts if before.servers_on[h.name] and not cluster.servers_on[h.name]}
     assert emptied
     assert {h.name for h in cluster.hosts if h.status == "disabled"} == emptied
-    nothing_worth_doing(command, "vm_workload_consolidation", "--param", "aggressiveness=5")
+    # Nothing more can be emptied; but the load goes on changing, and by now a host may have to give servers away.
+    again = command.audit("vm_workload_consolidation", "--param", "aggressiveness=5")
+    assert all("limit" in action["reason"] for action in again["actions"]), again["message"]

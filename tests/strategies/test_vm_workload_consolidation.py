@@ -135,3 +135,5 @@ def test_reasons() -> None:
     assert STRATEGY.reason(cluster, now, after, Move("c0", "c", "b"), parameters) == (
         "c is being emptied (1 left); b has 2 servers and room for this one")
     assert STRATEGY.reason(cluster, now, after, Move("b0", "b", "a"), parameters) == "b needs room for servers of hosts that are being emptied"
+    parameters = STRATEGY.parameters(max_cpu_percent=10)
+    assert STRATEGY.reason(cluster, now, after, Move("b0", "b", "a"), parameters) == "cpu load of b is 12.5 %, limit 10 %"
