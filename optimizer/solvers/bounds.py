@@ -54,7 +54,7 @@ def _hosts_in_use(compiled: Compiled, objective: HostsInUse) -> float:
     """
     arrays = compiled.arrays
     busy = compiled.bound.copy()
-    busy[arrays.start[~compiled.arrays.movable]] = True
+    busy[arrays.home[~arrays.movable]] = True
     holds = np.maximum(arrays.room, arrays.used(arrays.start))
     most = int((busy & compiled.available).sum())
     for d in range(arrays.demand.shape[1]):
