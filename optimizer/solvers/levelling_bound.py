@@ -201,6 +201,7 @@ def _poured(share: Floats, level: Floats, amount: float, mean: float) -> Floats:
 
 def _cheapest(gain: Floats, cost: Floats, need: float, price: float) -> float:
     """The least cost of gains that add up to a need, in parts where need be; what is lacking costs ``price`` for each unit."""
+    need -= 1e-12  # what rounding may have added is not to be paid for, least of all without end
     if need <= 0:
         return 0.0
     order = np.argsort(cost / gain, kind="stable")
