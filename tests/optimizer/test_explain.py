@@ -2,11 +2,12 @@
 
 from optimizer.cluster import Cluster
 from optimizer.constraints.capacity import Capacity
-from optimizer.explain import refusals
+from optimizer.explain import benefits, refusals
 from optimizer.objectives.hosts_in_use import HostsInUse
-from optimizer.placement import placement_of
+from optimizer.objectives.overload import Overload
+from optimizer.placement import Move, placement_of
 from optimizer.problem import Problem, Term
-from tests.support.clusters import make_cluster, make_host, make_server
+from tests.support.clusters import LOAD, make_cluster, make_host, make_server
 
 
 def texts(cluster: Cluster, max_moves: int | None) -> dict[str | None, tuple[str, str]]:
@@ -24,3 +25,11 @@ def test_a_host_that_would_take_more_moves_than_are_left_is_not_called_full() ->
 def test_a_host_held_by_another_consumer_is_not_said_to_be_worth_too_little() -> None:
     cluster = make_cluster([make_host("a", held={"VCPU": 1}), make_host("b")], [make_server("s0", "a"), make_server("s1", "b")])
     assert texts(cluster, max_moves=None)["a"] == ("capacity", "a stays in use: a migration or another consumer holds something of it")
+
+
+def test_the_benefits_of_two_limits_are_told_apart() -> None:
+    cluster = make_cluster([make_host("a"), make_host("b")], [make_server("s0", "a", cpu_cores=4), make_server("s1", "a", cpu_cores=4)], load=LOAD)
+    problem = Problem(cluster, (Capacity(),), ((Term(Overload("cpu", 50)), Term(Overload("memory", 50))),))
+    (benefit,) = benefits(problem, [Move("s0", "a", "b")])
+    assert benefit["overload_cpu"] > 0
+    assert str(benefit["overload_memory"]) == "0.0"

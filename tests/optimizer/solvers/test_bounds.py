@@ -5,6 +5,10 @@ import itertools
 import pytest
 from hypothesis import given
 
+from optimizer.cluster import NumaNode, Obstacle
+from optimizer.constraints.capacity import Capacity
+from optimizer.constraints.movable import Movable
+from optimizer.constraints.numa import Numa
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.host_cost import HostCost
@@ -41,3 +45,12 @@ def test_no_legal_placement_is_below(objective: Objective, cluster: object) -> N
 def test_hosts_taken_together(objective: Objective, expected: float) -> None:
     cluster = make_cluster([make_host("h0"), make_host("h1")], [make_server("s0", "h0", vcpus=4), make_server("s1", "h1", vcpus=2)])
     assert level_bounds(compile_problem(Problem(cluster, (), ((Term(objective),),))), (1.0,))[0] == expected
+
+
+def test_servers_that_cannot_move_are_on_their_host_whatever_their_node() -> None:
+    nodes = (NumaNode(cpus=4, memory_mb=4096),) * 2
+    hosts = [make_host(name, numa=nodes) for name in ("h0", "h1", "h2")]
+    servers = [make_server(f"s{n}", f"h{n}", numa=(1,)) for n in range(3)]
+    stuck = Movable({server.id: (Obstacle(kind="pci", text="it has a card"),) for server in servers})
+    problem = Problem(make_cluster(hosts, servers), (Capacity(), Numa(), stuck), ((Term(HostsInUse()),),))
+    assert level_bounds(compile_problem(problem), (1.0,)) == (1.0,)
