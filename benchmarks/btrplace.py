@@ -7,7 +7,6 @@ of hosts, ``running`` a server that must run. First what is broken is to be repa
 limit counts from the moment when the instance has been read. The plan is a list of waves of [VM, node]; the moves of a wave run together.
 """
 
-import argparse
 import json
 import resource
 import time
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser, output
 from migrate.order import Step, order
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Flavor, Host, Inventory, Server
@@ -159,16 +159,13 @@ def run(path: Path | str, seconds: float, seed: int = 1, threads: int = 1) -> tu
 
 def main() -> int:
     """Repair an instance and write the plan."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, 10, "wall time for solving, after reading")
     parser.add_argument("--instance", required=True, help="an instance of BtrPlace as JSON, plain, .gz or .xz")
-    parser.add_argument("--seconds", type=float, default=10.0, help="wall time for solving, after reading (default 10)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", required=True, help="where the plan goes: a list of waves of [VM, node]")
+    parser.add_argument("--out", type=output, required=True, help="where the plan goes: a list of waves of [VM, node]")
     arguments = parser.parse_args()
     try:
         plan, figures = run(arguments.instance, arguments.seconds, arguments.seed, arguments.threads)
-        Path(arguments.out).write_text(json.dumps(plan) + "\n")
+        arguments.out.write_text(json.dumps(plan) + "\n")
     except (PlacewrightError, OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     print(json.dumps(figures, indent=1))

@@ -6,7 +6,6 @@ A process is a server, a machine a host, a service a group kept apart, a locatio
 The time limit counts from the start of the command: reading is in it.
 """
 
-import argparse
 import json
 import resource
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import Parser, output
 from optimizer.cluster import Cluster, Flavor, Host, Inventory, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.base import Constraint
@@ -130,13 +130,10 @@ def _level(names: list[str], hosts: list[str], load_weights: list[int], safety: 
 def main() -> int:
     """Solve an instance and write the new assignment."""
     begin = time.monotonic() - time.process_time()  # so that the imports count
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, 300, "wall time, reading included")
     parser.add_argument("--model", required=True, help="the model file, plain, .gz or .xz")
     parser.add_argument("--initial", required=True, help="the initial assignment")
-    parser.add_argument("--seconds", type=float, default=300.0, help="wall time, reading included (default 300)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", required=True, help="where the new assignment goes: one line of machine numbers")
+    parser.add_argument("--out", type=output, required=True, help="where the new assignment goes: one line of machine numbers")
     arguments = parser.parse_args()
     try:
         problem = read_problem(arguments.model, arguments.initial)
@@ -145,7 +142,7 @@ def main() -> int:
     except (PlacewrightError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     machine = {host.name: m for m, host in enumerate(problem.cluster.hosts)}
-    Path(arguments.out).write_text(" ".join(str(machine[result.placement[server.id]]) for server in problem.cluster.servers) + "\n")
+    arguments.out.write_text(" ".join(str(machine[result.placement[server.id]]) for server in problem.cluster.servers) + "\n")
     level = result.levels[0]
     print(json.dumps({
         "instance": problem.cluster.name, "cost": round(level.value), "bound": level.bound, "gap": level.gap, "status": result.status.value,

@@ -6,13 +6,13 @@ Hosts of three sizes in three zones, servers of eight flavors and uneven load, a
 strategy makes the problem of it. The time limit is the solver's; making the cloud and the plan are not in it.
 """
 
-import argparse
 import json
 import resource
 import time
 
 import numpy as np
 
+from benchmarks.arguments import Parser, number, parameter
 from optimizer.cluster import Cluster, Flavor, Host, Inventory, Load, Server, ServerGroup, Usage
 from optimizer.errors import PlacewrightError
 from optimizer.solvers.portfolio import solve
@@ -84,18 +84,15 @@ def _fill(rng: np.random.Generator, cores: np.ndarray, memory: np.ndarray, vcpus
 
 def main() -> int:
     """Make a cloud, solve it, tell what was reached when."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=int, default=5000)
-    parser.add_argument("--servers", type=int, default=100000)
-    parser.add_argument("--seconds", type=float, default=60.0, help="the solver's limit (default 60)")
+    parser = Parser(__doc__, 60, "the solver's limit")
+    parser.add_argument("--hosts", type=number(1), default=5000, help="how many hosts (default 5000)")
+    parser.add_argument("--servers", type=number(1), default=100000, help="how many servers (default 100000)")
     parser.add_argument("--strategy", choices=sorted(strategies()), default="workload_stabilization")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the strategy (repeatable)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--param", type=parameter, action="append", default=[], metavar="NAME=VALUE", help="a parameter of the strategy (repeatable)")
     arguments = parser.parse_args()
     try:
         kind = strategy(arguments.strategy)
-        parameters = kind.parameters.parse(kind.name, dict(one.split("=", 1) for one in arguments.param))
+        parameters = kind.parameters.parse(kind.name, dict(arguments.param))
         cluster = make_cloud(arguments.hosts, arguments.servers, arguments.seed)
         problem = kind.problem(cluster, nova.constraints(cluster), parameters, None)
         begin = time.monotonic()

@@ -10,13 +10,13 @@ Every cluster of the mapping becomes an availability zone. The published baselin
 only. Free amounts in the file are not used: they disagree with the listed VMs. The time limit counts from the start of the command.
 """
 
-import argparse
 import json
 import resource
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser, number, output
 from migrate.order import order
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Flavor, Host, Inventory, NumaNode, Obstacle, Server
@@ -102,19 +102,16 @@ def ordered_moves(problem: Problem, placement: Placement) -> tuple[list[list[str
 def main() -> int:
     """Solve a mapping and write the ordered moves, or convert it into a snapshot file."""
     begin = time.monotonic()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, 60, "wall time, reading included")
     parser.add_argument("--case", required=True, help="the mapping, or a snapshot made of one; plain, .gz or .xz")
-    parser.add_argument("--mnl", type=int, default=50, help="migration number limit (default 50)")
-    parser.add_argument("--core", type=int, default=16, help="cores of a slot (default 16, the published one)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="wall time, reading included (default 60)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mnl", type=number(0), default=50, help="migration number limit (default 50)")
+    parser.add_argument("--core", type=number(1), default=16, help="cores of a slot (default 16, the published one)")
     parser.add_argument("--same-cluster", action="store_true", help="keep every VM in its cluster")
-    parser.add_argument("--out", help="where the moves go")
-    parser.add_argument("--snapshot", help="write the mapping as a snapshot file and solve nothing")
+    parser.add_argument("--out", type=output, help="where the moves go")
+    parser.add_argument("--snapshot", type=output, help="write the mapping as a snapshot file and solve nothing")
     arguments = parser.parse_args()
-    if not (arguments.out or arguments.snapshot) or arguments.mnl < 0 or arguments.core < 1 or not arguments.seconds > 0:
-        parser.error("needs --out or --snapshot, --mnl 0 or more, --core 1 or more, --seconds above 0")
+    if not (arguments.out or arguments.snapshot):
+        parser.error("need --out or --snapshot")
     try:
         if arguments.snapshot:
             write_snapshot(read_mapping(arguments.case), arguments.snapshot)
@@ -125,7 +122,7 @@ def main() -> int:
         moves, reached = ordered_moves(problem, result.placement)
     except (PlacewrightError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
-    Path(arguments.out).write_text(json.dumps(moves) + "\n")
+    arguments.out.write_text(json.dumps(moves) + "\n")
     (objective, *_), level = (term.objective for term in problem.levels[0]), result.levels[0]
     assert isinstance(objective, Fragmentation)
     print(json.dumps({

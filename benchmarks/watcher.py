@@ -7,18 +7,17 @@ two moves at a time are safe, ``seconds`` (compiling, solving and ordering; read
 benchmarks/peers/watcher/watcher_bench.py. Standard output has the same without the plan.
 """
 
-import argparse
 import json
-import math
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import Parser, output, parameter
 from migrate.order import Step, order
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Flavor, Host, Inventory, Load, Server, ServerGroup, Usage
@@ -168,37 +167,19 @@ def _levels(problem: Problem, result: Result) -> list[dict[str, Any]]:
             for terms, level in zip(problem.levels, result.levels, strict=True)]
 
 
-def _pairs(texts: Iterable[str]) -> dict[str, Any]:
-    given = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise PlacewrightError(f"--param {text}: need NAME=VALUE")
-        try:
-            given[key] = json.loads(value)
-        except ValueError:
-            given[key] = value
-    return given
-
-
 def main() -> int:
     """Solve one cluster and write the plan."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, 60, "time limit of the solver, wall time")
     parser.add_argument("--cluster", required=True, help="a file of gen_cluster.py, plain, .gz or .xz")
     parser.add_argument("--strategy", choices=sorted(DEFAULTS), default="workload_stabilization")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE",
+    parser.add_argument("--param", type=parameter, action="append", default=[], metavar="NAME=VALUE",
                         help="a parameter of the strategy, the value as JSON or text; defaults here: "
                              + "; ".join(f"{name}: {', '.join(f'{k}={v}' for k, v in given.items())}" for name, given in DEFAULTS.items()))
-    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of the solver, wall time (default 60)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", required=True, help="where the result goes, as JSON")
+    parser.add_argument("--out", type=output, required=True, help="where the result goes, as JSON")
     arguments = parser.parse_args()
     try:
-        if not 0 < arguments.seconds < math.inf:
-            raise PlacewrightError(f"--seconds {arguments.seconds}: need more than 0")
-        found = run(arguments.cluster, arguments.strategy, _pairs(arguments.param), arguments.seconds, arguments.seed, arguments.threads)
-        Path(arguments.out).write_text(json.dumps(found) + "\n")
+        found = run(arguments.cluster, arguments.strategy, dict(arguments.param), arguments.seconds, arguments.seed, arguments.threads)
+        arguments.out.write_text(json.dumps(found) + "\n")
     except (PlacewrightError, OSError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     print(json.dumps({key: value for key, value in found.items() if key != "plan"}))

@@ -143,4 +143,4 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument
     monkeypatch.setattr(sys, "argv", ["vmr2l", "--case", str(written(tmp_path, SMALL)), *arguments])
     with pytest.raises(SystemExit) as stopped:
         vmr2l.main()
-    assert stopped.value.code == 2
+    assert stopped.value.code == 1
