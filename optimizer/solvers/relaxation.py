@@ -7,6 +7,7 @@ in which everything fits is remembered when it is the best of its kind. All othe
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -47,19 +48,14 @@ def improve(packed: Packed, where: Index, scale: float, stop: Stop, seed: int, t
     chains = [_Chain(packed, where, scale, seed * 7919 + n, block) for n in range(count)]
     best, begin = chains[0].best_cost, stop.spent()
 
-    def lap(worker: int, meeting: int) -> None:
+    def lap(meeting: int, worker: int) -> None:
         """Each chain of a thread in turn from the last meeting to this one."""
         for turn, chain in enumerate(chains[worker * _TURNS:(worker + 1) * _TURNS]):
-            if quota is not None:
-                chain.until(meeting / _MEETINGS, lambda: chain.done / quota)  # noqa: B023
-            else:
-                length = (1 - begin) / (_MEETINGS * _TURNS)
-                first = begin + length * ((meeting - 1) * _TURNS + turn)
-                chain.until(meeting / _MEETINGS, lambda: (meeting - 1 + (stop.spent() - first) / length) / _MEETINGS)  # noqa: B023
+            chain.until(meeting / _MEETINGS, _progress(chain, stop, begin, quota, meeting, turn))
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         for meeting in range(1, _MEETINGS + 1):
-            list(pool.map(lambda worker: lap(worker, meeting), range(max(1, threads))))  # noqa: B023
+            list(pool.map(partial(lap, meeting), range(max(1, threads))))
             leader = min(chains, key=lambda chain: chain.best_cost)
             if leader.best_cost < best - 1e-9 * max(1.0, abs(best)):
                 best, where = leader.best_cost, leader.best.copy()
@@ -71,6 +67,15 @@ def improve(packed: Packed, where: Index, scale: float, stop: Stop, seed: int, t
     if quota is not None:
         stop.count(sum(chain.done for chain in chains))
     return where
+
+
+def _progress(chain: "_Chain", stop: Stop, begin: float, quota: int | None, meeting: int, turn: int) -> Callable[[], float]:
+    """How far a chain has come, 0 to 1: by its proposals where those count, else by the time of its turn before a meeting."""
+    if quota is not None:
+        return lambda: chain.done / quota
+    length = (1 - begin) / (_MEETINGS * _TURNS)
+    first = begin + length * ((meeting - 1) * _TURNS + turn)
+    return lambda: (meeting - 1 + (stop.spent() - first) / length) / _MEETINGS
 
 
 class _Chain:
