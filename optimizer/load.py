@@ -49,3 +49,11 @@ def host_load(cluster: Cluster, placement: Placement, metric: Metric) -> dict[st
     for server in cluster.servers:
         load[placement[server.id]] += server_load(server, metric)
     return load
+
+
+def resource_use(cluster: Cluster, placement: Placement, resource: str) -> dict[str, int]:
+    """Host name -> what servers hold of a resource class under a placement."""
+    used = {host.name: 0 for host in cluster.hosts}
+    for server in cluster.servers:
+        used[placement[server.id]] += server.resources.get(resource, 0)
+    return used

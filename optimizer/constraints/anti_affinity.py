@@ -19,10 +19,11 @@ class AntiAffinity:
     """
 
     name: ClassVar[str] = "anti_affinity"
-    continuous: ClassVar[bool] = True
     group: str
     members: tuple[str, ...]
     max_per_host: int = 1
+    continuous: bool = True
+    origin: str = ""
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Hosts with too many members."""
@@ -42,4 +43,5 @@ class AntiAffinity:
             if len(members) > self.max_per_host:
                 names = ", ".join(cluster.server_by_id[m].name for m in members)
                 yield Violation(self.name, f"anti-affinity group {self.group}: {len(members)} members on {host} ({names}), "
-                                f"{self.max_per_host} allowed", tuple(members), host, inherited=not arrived[host])
+                                f"{self.max_per_host} allowed", tuple(members), host, inherited=not arrived[host],
+                                origin=self.origin)

@@ -13,7 +13,8 @@ class Violation:
     """One breach of one rule.
 
     ``inherited`` is true when no server that moved has a part in it: Nova checks a server when it
-    arrives on a host and never again, so what stays as it was does not make a placement illegal.
+    arrives on a host and never again, so what stays as it was does not make a placement illegal. ``origin`` is who asked for the rule, where
+    that is a policy; empty where it is Nova.
     """
 
     rule: str
@@ -21,6 +22,7 @@ class Violation:
     servers: tuple[str, ...] = ()
     host: str | None = None
     inherited: bool = False
+    origin: str = ""
 
 
 class Constraint(Protocol):
@@ -30,7 +32,11 @@ class Constraint(Protocol):
     """
 
     name: ClassVar[str]
-    continuous: ClassVar[bool]
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it holds at every moment."""
+        ...
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Every breach of this rule in a placement of the cluster's servers."""

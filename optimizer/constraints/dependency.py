@@ -24,6 +24,7 @@ class Dependency:
     needs_group: str
     needs: tuple[str, ...]
     domains: Mapping[str, str]
+    origin: str = ""
 
     def violations(self, cluster: Cluster, placement: Placement) -> Iterator[Violation]:
         """Domains with a member and nobody it needs."""
@@ -40,7 +41,7 @@ class Dependency:
         for domain in sorted(lacking):
             inherited = domain in here_now and domain not in supplied_now and domain not in arrived
             yield Violation(self.name, f"{domain} runs members of {self.group} but none of {self.needs_group}, which they need near",
-                            tuple(m for m in members if self._domain(placement[m]) == domain), inherited=inherited)
+                            tuple(m for m in members if self._domain(placement[m]) == domain), inherited=inherited, origin=self.origin)
 
     def _domain(self, host: str) -> str:
         return self.domains.get(host, f"host {host}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optimizer.cluster import Cluster
-from optimizer.objectives.load_cost import resource_use
+from optimizer.load import resource_use
 from optimizer.placement import Placement
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from optimizer.cluster import Cluster
+from optimizer.load import resource_use
 from optimizer.placement import Placement
 
 
@@ -24,11 +25,3 @@ class LoadCost:
         """The amount beyond safety, in units of the resource class."""
         used = resource_use(cluster, placement, self.resource)
         return float(sum(max(0, used.get(host, 0) - safe) for host, safe in self.safety.items()))
-
-
-def resource_use(cluster: Cluster, placement: Placement, resource: str) -> dict[str, int]:
-    """Host name -> what servers hold of a resource class under a placement."""
-    used = {host.name: 0 for host in cluster.hosts}
-    for server in cluster.servers:
-        used[placement[server.id]] += server.resources.get(resource, 0)
-    return used
