@@ -10,7 +10,7 @@ Without such a rule M is 1, and place and host are the same number.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,10 +20,12 @@ import numpy.typing as npt
 
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.affinity import Affinity
+from optimizer.constraints.allowed_hosts import AllowedHosts, HostNeed
 from optimizer.constraints.among import Among
 from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
+from optimizer.constraints.cap import Cap
 from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.dependency import Dependency
 from optimizer.constraints.fault_domains import FaultDomains
@@ -40,7 +42,7 @@ from optimizer.constraints.transient import Transient
 from optimizer.constraints.zone import ZonePin
 from optimizer.errors import PlacewrightError
 from optimizer.growth import needed
-from optimizer.load import load_limit, server_load
+from optimizer.load import server_load
 from optimizer.numa import RESOURCES, node_room, share
 from optimizer.placement import Placement, Seated, seats_of
 
@@ -69,11 +71,12 @@ class NotWorse:
 
 @dataclass(frozen=True, slots=True)
 class Scattered:
-    """``members`` stay in at least ``least`` different domains; ``domain`` (H) numbers the domain of each host."""
+    """``members`` stay in ``least`` to ``most`` different domains; ``domain`` (H) numbers the domain of each host."""
 
     members: Index
     domain: Index
     least: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,10 +370,38 @@ def _hypervisor(builder: _Builder, rule: Hypervisor) -> None:
     builder.filters.append((kind, admits))
 
 
+def _allowed_hosts(builder: _Builder, rule: AllowedHosts) -> None:
+    masks: dict[HostNeed, Mask] = {}
+
+    def mask_of(need: HostNeed) -> Mask:
+        if need not in masks:
+            mask = np.full(len(builder.cluster.hosts), not need.inside)
+            mask[[builder.host_index[name] for name in need.hosts if name in builder.host_index]] = need.inside
+            masks[need] = mask
+        return masks[need]
+
+    builder.filters.append((lambda server: rule.needs.get(server.id, ()),
+                            lambda needs: np.logical_and.reduce([builder.mask(lambda h: True), *map(mask_of, needs)])))
+
+
+def _limit(builder: _Builder, name: str, demand: Ints, limits: Iterable[int | None]) -> None:
+    """A packed quantity of which each host takes so much (None: all there is); of several limits the lower one counts."""
+    room = np.array([demand.sum() if limit is None else limit for limit in limits], dtype=np.int64)
+    for number, packed in enumerate(builder.packed):
+        if packed.name == name:
+            builder.packed[number] = replace(packed, room=np.minimum(packed.room, room))
+            return
+    builder.packed.append(_Packed(name, demand, room))
+
+
+def _cap(builder: _Builder, rule: Cap) -> None:
+    demand = np.array([server.resources.get(rule.resource, 0) for server in builder.cluster.servers], dtype=np.int64)
+    _limit(builder, f"{rule.resource} capped", demand, (rule.limits.get(host.name) for host in builder.cluster.hosts))
+
+
 def _load_limit(builder: _Builder, rule: LoadLimit) -> None:
     demand = np.array([server_load(server, rule.metric) for server in builder.cluster.servers], dtype=np.int64)
-    room = np.array([load_limit(host, rule.metric, rule.max_percent) for host in builder.cluster.hosts], dtype=np.int64)
-    builder.packed.append(_Packed(f"load:{rule.metric}", demand, room))
+    _limit(builder, f"load:{rule.metric}", demand, map(rule.limit, builder.cluster.hosts))
 
 
 def _anti_affinity(builder: _Builder, rule: AntiAffinity) -> None:
@@ -423,8 +454,9 @@ def _among(builder: _Builder, rule: Among) -> None:
 def _fault_domains(builder: _Builder, rule: FaultDomains) -> None:
     members, domain = builder.members(rule.members), builder.domain(rule.domains)
     now = len(set(domain[builder.home[members]].tolist()))
-    if min(rule.at_least, now) > 1:
-        builder.scattered.append(Scattered(members, domain, min(rule.at_least, now)))
+    least, most = min(rule.at_least, now), len(members) if rule.at_most is None else max(rule.at_most, now)
+    if least > 1 or most < len(members):
+        builder.scattered.append(Scattered(members, domain, least, most))
 
 
 def _dependency(builder: _Builder, rule: Dependency) -> None:
@@ -456,6 +488,6 @@ ENCODINGS: Mapping[type[Constraint], Callable[[_Builder, Any], None]] = {
     Capacity: _capacity, Available: _available, Movable: _movable, ZonePin: _zone, Traits: _traits,
     AggregateIsolation: _isolation, Hypervisor: _hypervisor, LoadLimit: _load_limit, AntiAffinity: _anti_affinity, Affinity: _affinity,
     SoftGroup: _soft_group, Transient: _transient, FaultDomains: _fault_domains, Dependency: _dependency, Preserve: _preserve, Run: _run,
-    Among: _among, Numa: _numa,
+    Among: _among, Numa: _numa, AllowedHosts: _allowed_hosts, Cap: _cap,
 }
 """The one table that joins each constraint with its encoding."""

@@ -221,7 +221,10 @@ def _scattered(model: Model) -> None:
             if domain not in fixed:
                 present.append(model.cp.new_bool_var(f"scattered {number}@{domain}"))
                 model.cp.add_bool_or(*variables, present[-1].negated())
+                for variable in variables if group.most < len(group.members) else ():
+                    model.cp.add_implication(variable, present[-1])
         model.cp.add(len(fixed) + sum(present) >= group.least)
+        model.cp.add(len(fixed) + sum(present) <= group.most)
 
 
 def _near(model: Model) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from optimizer.arrays import Ints
+from optimizer.arrays import Index, Ints
 from optimizer.growth import NOT_RUNNING
-from optimizer.load import load_limit
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.broken import Broken
+from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.elsewhere import Elsewhere
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.group_move_cost import GroupMoveCost
@@ -20,10 +20,13 @@ from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.host_pair_cost import HostPairCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.lonely import Lonely
+from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.scattering import Scattering
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.solvers.cp_sat_model import Encoded, Expr, Model, moved
@@ -116,7 +119,7 @@ def _load_cost(model: Model, objective: LoadCost) -> Encoded:
 
 def _overload(model: Model, objective: Overload) -> Encoded:
     balance = model.compiled.balance[objective.metric]
-    safe = {h: load_limit(host, objective.metric, objective.max_percent) for h, host in enumerate(model.compiled.problem.cluster.hosts)}
+    safe = {h: limit for h, host in enumerate(model.compiled.problem.cluster.hosts) if (limit := objective.limit(host)) is not None}
     return Encoded(_beyond(model, balance.load, safe, f"load:{objective.metric}"), max(1, int(balance.capacity.sum())), int(balance.load.sum()))
 
 
@@ -336,10 +339,84 @@ def _fragmentation(model: Model, objective: Fragmentation) -> Encoded:
     return Encoded(sum(pieces), scale, (size - 1) * len(pieces))
 
 
+def _misplaced(model: Model, objective: Misplaced) -> Encoded:
+    classes, broken = model.compiled.misplaced(objective)
+    modes, fixed = model.compiled.arrays.modes, model.fixed
+    already = int(broken[classes[fixed], model.held_hosts[fixed]].sum())
+    costs = [(int(broken[classes[s], p // modes]), v) for s, places in model.at.items() if classes[s] for p, v in places.items()]
+    return Encoded(already + sum(cost * v for cost, v in costs if cost), 1, int(broken.max(axis=1)[classes].sum()) if len(classes) else 0)
+
+
+def _by_domain(model: Model, members: Index, domain: Index) -> tuple[dict[int, int], dict[int, list[Expr]]]:
+    """By the number of a domain: how many members outside the scope are in it, and 1 for each member that may be."""
+    modes = model.compiled.arrays.modes
+    fixed: dict[int, int] = {}
+    free: dict[int, list[Expr]] = {}
+    for m in members.tolist():
+        if m not in model.at:
+            d = int(domain[model.held_hosts[m]])
+            fixed[d] = fixed.get(d, 0) + 1
+        for p, variable in model.at.get(m, {}).items():
+            free.setdefault(int(domain[p // modes]), []).append(variable)
+    return fixed, free
+
+
+def _crowded(model: Model, objective: Crowded) -> Encoded:
+    members = model.compiled.members(objective.members)
+    fixed, free = _by_domain(model, members, model.compiled.alone)
+    total: list[Expr] = [max(0, count - objective.max_per_host) for h, count in fixed.items() if h not in free]
+    for h, here in free.items():
+        low = fixed.get(h, 0) - objective.max_per_host
+        if low + len(here) <= 0:
+            continue
+        over = model.cp.new_int_var(0, low + len(here), f"crowded@{h}")
+        model.cp.add(over >= low + sum(here))
+        total.append(over)
+    return Encoded(sum(total), 1, len(members))
+
+
+def _scattering(model: Model, objective: Scattering) -> Encoded:
+    members = model.compiled.members(objective.members)
+    if not len(members):
+        return Encoded(0, 1, 0)
+    fixed, free = _by_domain(model, members, model.compiled.domain(objective.domains))
+    count: list[Expr] = [len(fixed)]
+    for d, here in free.items():
+        if d not in fixed:
+            present = model.cp.new_bool_var(f"present@{d}")
+            model.cp.add_bool_or(*here, present.negated())
+            for variable in here:
+                model.cp.add_implication(variable, present)
+            count.append(present)
+    greatest = max(objective.at_least, len(members))
+    off = model.cp.new_int_var(0, greatest, "domains too few or too many")
+    model.cp.add(off >= objective.at_least - sum(count))
+    if objective.at_most is not None:
+        model.cp.add(off >= sum(count) - objective.at_most)
+    return Encoded(off, 1, greatest)
+
+
+def _lonely(model: Model, objective: Lonely) -> Encoded:
+    members, domain = model.compiled.members(objective.members), model.compiled.domain(objective.domains)
+    fixed, free = _by_domain(model, members, domain)
+    supplied, supply = _by_domain(model, model.compiled.members(objective.needs), domain)
+    total: list[Expr] = []
+    for d in sorted({*fixed, *free} - supplied.keys()):
+        here: Expr = fixed.get(d, 0) + sum(free.get(d, []))
+        if d in supply:
+            lonely = model.cp.new_int_var(0, len(members), f"lonely@{d}")
+            model.cp.add(lonely >= here - len(members) * sum(supply[d]))
+            total.append(lonely)
+        else:
+            total.append(here)
+    return Encoded(sum(total), 1, len(members))
+
+
 TERMS: Mapping[type[Objective], Callable[[Model, Any], Encoded]] = {
     Overload: _overload, MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread,
     Moves: _moves,
     ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, LoadCost: _load_cost,
-    BalanceCost: _balance_cost, HostCost: _host_cost, Broken: _broken, Fragmentation: _fragmentation,
+    BalanceCost: _balance_cost, HostCost: _host_cost, Broken: _broken, Fragmentation: _fragmentation, Misplaced: _misplaced, Crowded: _crowded,
+    Scattering: _scattering, Lonely: _lonely,
 }
 """The one table that joins each objective with its encoding."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from optimizer.arrays import Index, Ints
 from optimizer.solvers.jit import inlined, kernel
-from optimizer.solvers.packed import Packed
+from optimizer.solvers.packed import CROWDED, SCATTERED, Packed
 
 TOGETHER, AT_MOST = 0, 1
 
@@ -21,7 +21,8 @@ class State(NamedTuple):
 
     ``where`` (S) places; ``free`` (H x D) room less what servers use and what those that left keep; ``excess`` (H x T) of the pieces;
     ``count`` (H) servers; ``apart`` (G x H) members; ``scatter`` and ``distinct``: members by domain, domains with a member; ``present``: members
-    by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each group that are not on their
+    by domain; ``counted``, ``counted_domains`` and ``counted_needed``: of the groups that the objective speaks of, members by domain, domains with a member,
+    and needed servers by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each group that are not on their
     start host; ``moved_of``: groups by that number; ``figures``: servers not in their start place, the greatest number of ``moved``.
     """
 
@@ -33,6 +34,9 @@ class State(NamedTuple):
     scatter: Index
     distinct: Index
     present: Index
+    counted: Index
+    counted_domains: Index
+    counted_needed: Index
     level: npt.NDArray[np.float64]
     sums: npt.NDArray[np.float64]
     moved: Index
@@ -48,7 +52,8 @@ def new_state(P: Packed, where: Index) -> State:
         where=where.astype(np.int32).copy(), free=P.room.copy(), excess=P.rest.copy(),
         count=np.zeros(hosts, dtype=np.int32), apart=np.zeros((len(P.apart_limit), hosts), dtype=np.int16),
         scatter=np.zeros(int(P.scatter_base[-1]), dtype=np.int32), distinct=np.zeros(len(P.scatter_least), dtype=np.int32),
-        present=np.zeros(int(P.present_base[-1]), dtype=np.int32), level=np.zeros(P.share.shape), sums=np.zeros((len(P.variance_weight), 2)),
+        present=np.zeros(int(P.present_base[-1]), dtype=np.int32), counted=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
+        counted_domains=np.zeros(len(P.counted_kind), dtype=np.int32), counted_needed=np.zeros(int(P.counted_base[-1]), dtype=np.int32), level=np.zeros(P.share.shape), sums=np.zeros((len(P.variance_weight), 2)),
         moved=np.zeros(max(1, P.groups), dtype=np.int32), moved_of=np.zeros(largest + 2, dtype=np.int32), figures=np.zeros(2, dtype=np.int64))
     if P.apart_held.shape[0] == len(P.apart_limit):
         X.apart[:] = P.apart_held
@@ -142,6 +147,22 @@ def _keep(P, X, s, sign):
 
 
 @kernel
+def _count(P, X, s, h, sign):
+    """Count a server in (1) or out (-1) of the groups that the objective speaks of."""
+    for i in range(P.counted_from[s], P.counted_from[s + 1]):
+        g = P.counted_of[i]
+        at = P.counted_base[g] + P.domains[P.counted_division[g], h]
+        X.counted[at] += sign
+        if sign > 0 and X.counted[at] == 1:
+            X.counted_domains[g] += 1
+        elif sign < 0 and X.counted[at] == 0:
+            X.counted_domains[g] -= 1
+    for i in range(P.counted_need_from[s], P.counted_need_from[s + 1]):
+        g = P.counted_need[i]
+        X.counted_needed[P.counted_base[g] + P.domains[P.counted_division[g], h]] += sign
+
+
+@kernel
 def count_groups(P, X, s, h, sign):
     """Count a server in (1) or out (-1) of its groups on a host."""
     for i in range(P.apart_from[s], P.apart_from[s + 1]):
@@ -157,6 +178,8 @@ def count_groups(P, X, s, h, sign):
     for i in range(P.present_from[s], P.present_from[s + 1]):
         g = P.present[i]
         X.present[P.present_base[g] + P.domains[P.present_division[g], h]] += sign
+    if P.any_counted:
+        _count(P, X, s, h, sign)
 
 
 @kernel
@@ -282,6 +305,60 @@ def _group_change(P, X, s, h, t, k):
     return P.group_weight * (max(new, 0) - top)
 
 
+@inlined
+def _off(P, g, count):
+    """By how many domains a group is off that is in so many."""
+    return max(P.counted_low[g] - count, 0) + max(count - P.counted_high[g], 0)
+
+
+@inlined
+def _amiss(P, g, members, needed):
+    """How many members of a group are too many, or alone, in a domain with so many and so many of the needed."""
+    if P.counted_kind[g] == CROWDED:
+        return max(members - P.counted_high[g], 0)
+    return members if needed == 0 else 0
+
+
+@kernel
+def _counted_change(P, X, s, h0, h1):
+    """Change of what the objective counts of groups when server s goes from host h0 to h1."""
+    total = 0.0
+    for i in range(P.counted_from[s], P.counted_from[s + 1]):
+        g = P.counted_of[i]
+        w, base = P.counted_division[g], P.counted_base[g]
+        a, b = base + P.domains[w, h0], base + P.domains[w, h1]
+        if a == b:
+            continue
+        if P.counted_kind[g] == SCATTERED:
+            count = X.counted_domains[g]
+            then = count - int(X.counted[a] == 1) + int(X.counted[b] == 0)
+            total += P.counted_weight[g] * (_off(P, g, then) - _off(P, g, count))
+        else:
+            own = int(_in(P, P.counted_need_from, P.counted_need, s, g))
+            total += P.counted_weight[g] * (_amiss(P, g, X.counted[a] - 1, X.counted_needed[a] - own) - _amiss(P, g, X.counted[a], X.counted_needed[a])
+                                           + _amiss(P, g, X.counted[b] + 1, X.counted_needed[b] + own) - _amiss(P, g, X.counted[b], X.counted_needed[b]))
+    for i in range(P.counted_need_from[s], P.counted_need_from[s + 1]):
+        g = P.counted_need[i]
+        w, base = P.counted_division[g], P.counted_base[g]
+        a, b = base + P.domains[w, h0], base + P.domains[w, h1]
+        if a != b and not _in(P, P.counted_from, P.counted_of, s, g):
+            total += P.counted_weight[g] * (_amiss(P, g, X.counted[a], X.counted_needed[a] - 1) - _amiss(P, g, X.counted[a], X.counted_needed[a])
+                                           + _amiss(P, g, X.counted[b], X.counted_needed[b] + 1) - _amiss(P, g, X.counted[b], X.counted_needed[b]))
+    return total
+
+
+@kernel
+def _counted_exchange(P, X, s, t, h0, h1):
+    """The same when server t goes the opposite way."""
+    total = _counted_change(P, X, s, h0, h1)
+    _count(P, X, s, h0, -1)
+    _count(P, X, s, h1, 1)
+    total += _counted_change(P, X, t, h1, h0)
+    _count(P, X, s, h1, -1)
+    _count(P, X, s, h0, 1)
+    return total
+
+
 @kernel
 def shift_cost(P, X, s, p):
     """Change of the objective when a server goes to a place."""
@@ -300,6 +377,8 @@ def shift_cost(P, X, s, p):
         cost += _variance_change(P, X, h0, h1, s, -1)
     if P.group_weight != 0.0:
         cost += _group_change(P, X, s, h1, -1, -1)
+    if P.any_counted:
+        cost += _counted_change(P, X, s, h0, h1)
     return cost
 
 
@@ -315,6 +394,8 @@ def swap_cost(P, X, s, t):
         cost += _variance_change(P, X, h0, h1, s, t)
     if P.group_weight != 0.0:
         cost += _group_change(P, X, s, h1, t, h0)
+    if P.any_counted:
+        cost += _counted_exchange(P, X, s, t, h0, h1)
     return cost
 
 
@@ -378,7 +459,7 @@ def _groups_admit(P, X, s, h0, h1, t):
         a, b = P.domains[w, h0], P.domains[w, h1]
         if a != b and not _in(P, P.scatter_from, P.scatter, t, g):
             domains = X.distinct[g] - int(X.scatter[base + a] == 1) + int(X.scatter[base + b] == 0)
-            if domains < P.scatter_least[g]:
+            if domains < P.scatter_least[g] or domains > P.scatter_most[g]:
                 return False
     return True
 
@@ -556,6 +637,12 @@ def cost_of(P, X):
         for k in range(len(P.fragment_quantity)):
             if P.fragment_counts[k, h]:
                 total += P.fragment_weight[k] * (X.free[h, P.fragment_quantity[k]] % P.fragment_size[k])
+    for g in range(len(P.counted_kind)):
+        if P.counted_kind[g] == SCATTERED:
+            total += P.counted_weight[g] * _off(P, g, X.counted_domains[g])
+        else:
+            for d in range(P.counted_base[g], P.counted_base[g + 1]):
+                total += P.counted_weight[g] * _amiss(P, g, X.counted[d], X.counted_needed[d])
     for v in range(len(P.variance_weight)):
         n = P.variance_hosts[v]
         total += P.variance_weight[v] * max(0.0, X.sums[v, 1] / n - (X.sums[v, 0] / n) ** 2 - P.variance_floor[v])

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from optimizer.arrays import Index, Inside, Ints
 from optimizer.errors import PlacewrightError
 from optimizer.growth import NOT_RUNNING
-from optimizer.load import load_limit
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.broken import Broken
+from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.elsewhere import Elsewhere
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.group_move_cost import GroupMoveCost
@@ -25,10 +25,13 @@ from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.host_pair_cost import HostPairCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.lonely import Lonely
+from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.scattering import Scattering
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.problem import Level
@@ -37,6 +40,7 @@ from optimizer.solvers.terms import Compiled
 Floats = npt.NDArray[np.float64]
 NEXT_LEVEL = 1e-4  # what a unit of one level counts against a unit of the level before
 ENDLESS = np.int64(2**60)
+CROWDED, SCATTERED, LONELY = 0, 1, 2  # what is counted of a group that the objective speaks of
 
 
 class Packed(NamedTuple):
@@ -62,13 +66,14 @@ class Packed(NamedTuple):
     apart: Index  # groups of each server
     apart_limit: Index
     apart_held: npt.NDArray[np.int16]  # G x H, or 1 x H of zeros where nothing is held
-    # scattered groups: at least scatter_least domains
+    # scattered groups: scatter_least to scatter_most domains
     domains: npt.NDArray[np.int32]  # W x H, domain of each host in each of the W divisions
     scatter_from: Index
     scatter: Index
     scatter_division: Index
     scatter_base: npt.NDArray[np.int64]  # where the counts of a group begin
     scatter_least: Index
+    scatter_most: Index
     # presence: groups that others need near, or that need others, counted by domain
     present_from: Index
     present: Index
@@ -106,8 +111,33 @@ class Packed(NamedTuple):
     group: Index  # S, -1 for none: group of which the greatest number of moved servers counts
     groups: int
     group_weight: float
+    # groups that the objective speaks of, counted by domain: members too many (CROWDED: above high), domains too few or too many (SCATTERED:
+    # low to high), members without any of the needed (LONELY)
+    any_counted: bool
+    counted_kind: Index
+    counted_weight: Floats
+    counted_low: Index
+    counted_high: Index
+    counted_division: Index
+    counted_base: npt.NDArray[np.int64]
+    counted_from: Index
+    counted_of: Index  # groups of each server
+    counted_need_from: Index
+    counted_need: Index  # groups that need each server
     spot_class: Index  # S
     spot_cost: Floats  # K x H, of a server of a class on a host
+
+
+class _Group(NamedTuple):
+    """A group that the objective speaks of."""
+
+    kind: int
+    weight: float
+    low: int
+    high: int
+    domain: Index
+    members: Index
+    needed: Index
 
 
 @dataclass
@@ -123,6 +153,7 @@ class _Terms:
     variances: list[tuple[int, float, float, Floats, float]] = field(default_factory=list)
     fragments: list[tuple[int, float, int, npt.NDArray[np.uint8]]] = field(default_factory=list)
     spots: list[tuple[Index, Floats]] = field(default_factory=list)
+    counted: list[_Group] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         servers, hosts = len(self.compiled.arrays.start), len(self.compiled.arrays.room)
@@ -172,7 +203,8 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
     servers, hosts = len(arrays.start), len(arrays.room)
     groups = [group for group in arrays.apart if len(group.members) > 1 or group.held.any()]
     held = any(group.held.any() for group in groups)
-    divisions, division = _divisions(arrays.scattered, arrays.near, hosts)
+    counted = terms.counted
+    divisions, division = _divisions([*arrays.scattered, *arrays.near, *counted], hosts)
     sizes = divisions.max(axis=1) + 1 if len(divisions) else np.zeros(0, dtype=np.int64)
     sets, needs = _presence(arrays.near)
     tied = [(0, 0, members) for members in arrays.together]
@@ -186,6 +218,9 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
     member_from, member = _lists([members for _, _, members in tied])
     scatter_division = np.array([division[id(group.domain)] for group in arrays.scattered], dtype=np.int32)
     present_division = np.array([division[id(domain)] for _, domain in sets], dtype=np.int32)
+    counted_division = np.array([division[id(group.domain)] for group in counted], dtype=np.int32)
+    counted_from, counted_of = _of_each(servers, [group.members for group in counted])
+    counted_need_from, counted_need = _of_each(servers, [group.needed for group in counted])
     spot_class, spot_cost = _spots(terms.spots, servers, hosts)
     eligible, server_class = pinned(compiled)
     pull, rest = _pieces(terms)
@@ -200,7 +235,8 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
         apart_from=apart_from, apart=apart, apart_limit=np.array([group.limit for group in groups], dtype=np.int32),
         apart_held=np.stack([group.held for group in groups]).astype(np.int16) if held else np.zeros((1, hosts), dtype=np.int16),
         domains=divisions, scatter_from=scatter_from, scatter=scatter, scatter_division=scatter_division,
-        scatter_base=_bases(sizes, scatter_division), scatter_least=np.array([group.least for group in arrays.scattered], dtype=np.int32),
+        scatter_base=_bases(sizes, scatter_division), scatter_least=_ints(group.least for group in arrays.scattered),
+        scatter_most=_ints(group.most for group in arrays.scattered),
         present_from=present_from, present=present, present_division=present_division, present_base=_bases(sizes, present_division),
         needs_from=needs_from, needs=needs_of, needed_from=needed_from, needed=needed_by,
         tied_from=tied_from, tied=tied_of, tied_kind=np.array([kind for kind, _, _ in tied], dtype=np.int32),
@@ -213,7 +249,11 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
         fragment_size=np.array([f[2] for f in terms.fragments], dtype=np.int64),
         fragment_counts=np.stack([f[3] for f in terms.fragments]) if terms.fragments else np.zeros((0, hosts), dtype=np.uint8),
         use_cost=terms.use_cost, move_cost=terms.move_cost, host_cost=terms.host_cost, pair=terms.pair, group=terms.group, groups=terms.groups,
-        group_weight=terms.group_weight, spot_class=spot_class, spot_cost=spot_cost)
+        group_weight=terms.group_weight, any_counted=bool(counted), counted_kind=_ints(group.kind for group in counted),
+        counted_weight=_floats(group.weight for group in counted), counted_low=_ints(group.low for group in counted),
+        counted_high=_ints(group.high for group in counted), counted_division=counted_division, counted_base=_bases(sizes, counted_division),
+        counted_from=counted_from, counted_of=counted_of, counted_need_from=counted_need_from, counted_need=counted_need,
+        spot_class=spot_class, spot_cost=spot_cost)
 
 
 def pinned(compiled: Compiled, parts: Mapping[int, int] | None = None) -> tuple[npt.NDArray[np.uint8], Index]:
@@ -304,11 +344,11 @@ def _flat(count: int, pairs: list[tuple[int, int]]) -> tuple[Index, Index]:
     return pointers, np.array([b for _, b in pairs], dtype=np.int32)[np.argsort(first, kind="stable")]
 
 
-def _divisions(scattered: Sequence[Any], near: Sequence[Any], hosts: int) -> tuple[npt.NDArray[np.int32], dict[int, int]]:
+def _divisions(groups: Sequence[Any], hosts: int) -> tuple[npt.NDArray[np.int32], dict[int, int]]:
     """The different divisions of the hosts into domains, and the number of each by its identity."""
     found: list[Index] = []
     number: dict[int, int] = {}
-    for one in (*scattered, *near):
+    for one in groups:
         if id(one.domain) not in number:
             number[id(one.domain)] = len(found)
             found.append(one.domain)
@@ -354,7 +394,8 @@ def _load_cost(terms: _Terms, weight: float, objective: LoadCost) -> None:
 def _overload(terms: _Terms, weight: float, objective: Overload) -> None:
     balance = terms.compiled.balance[objective.metric]
     quantity = terms.quantity(f"load:{objective.metric}", lambda: balance.load)
-    safe = np.array([load_limit(host, objective.metric, objective.max_percent) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
+    limits = map(objective.limit, terms.compiled.problem.cluster.hosts)
+    safe = np.array([ENDLESS if limit is None else limit for limit in limits], dtype=np.int64)
     terms.pieces.append((quantity, weight / max(1, int(balance.capacity.sum())), safe))
 
 
@@ -443,10 +484,34 @@ def _fragmentation(terms: _Terms, weight: float, objective: Fragmentation) -> No
     terms.fragments += [(terms.released(quantity), share, objective.size, counts) for quantity in terms.compiled.pools(objective)]
 
 
+def _misplaced(terms: _Terms, weight: float, objective: Misplaced) -> None:
+    classes, broken = terms.compiled.misplaced(objective)
+    terms.spots.append((classes, np.asarray(weight * broken, dtype=np.float64)))
+
+
+def _crowded(terms: _Terms, weight: float, objective: Crowded) -> None:
+    members = terms.compiled.members(objective.members)
+    terms.counted.append(_Group(CROWDED, weight, 0, objective.max_per_host, terms.compiled.alone, members, members[:0]))
+
+
+def _scattering(terms: _Terms, weight: float, objective: Scattering) -> None:
+    members = terms.compiled.members(objective.members)
+    most = len(members) if objective.at_most is None else objective.at_most
+    if len(members):
+        terms.counted.append(_Group(SCATTERED, weight, objective.at_least, most, terms.compiled.domain(objective.domains), members, members[:0]))
+
+
+def _lonely(terms: _Terms, weight: float, objective: Lonely) -> None:
+    compiled = terms.compiled
+    members, needed = compiled.members(objective.members), compiled.members(objective.needs)
+    terms.counted.append(_Group(LONELY, weight, 0, 0, compiled.domain(objective.domains), members, needed))
+
+
 PACKINGS: Mapping[type[Objective], Callable[[_Terms, float, Any], None]] = {
     LoadCost: _load_cost, Overload: _overload, BalanceCost: _balance_cost, Spread: _spread, HostsInUse: _hosts_in_use, HostCost: _host_cost,
     MoveCost: _move_cost, Moves: _moves, ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost,
     Remaining: _remaining,
-    Elsewhere: _elsewhere, Broken: _broken, Fragmentation: _fragmentation,
+    Elsewhere: _elsewhere, Broken: _broken, Fragmentation: _fragmentation, Misplaced: _misplaced, Crowded: _crowded, Scattering: _scattering,
+    Lonely: _lonely,
 }
 """The one table that joins each objective with its weights for the kernels."""

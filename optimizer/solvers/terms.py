@@ -3,14 +3,14 @@
 S servers, H hosts. Each solver has its own table from objective to encoding; the numbers behind are these.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.arrays import Arrays, Ints, Mask, compile_arrays, room_for
+from optimizer.arrays import Arrays, Index, Ints, Mask, compile_arrays, room_for
 from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.numa import Numa
 from optimizer.errors import PlacewrightError
@@ -19,6 +19,7 @@ from optimizer.load import Metric, host_capacity, server_load
 from optimizer.objectives.broken import Broken, largest_capacity
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.hosts_in_use import bound_hosts
+from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost, cost_parts
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.server_move_cost import ServerMoveCost
@@ -107,6 +108,44 @@ class Compiled:
     def server_costs(self, objective: ServerMoveCost) -> Ints:
         """The cost that an objective names for each server (S)."""
         return np.array([objective.costs.get(server.id, 0) for server in self.problem.cluster.servers], dtype=np.int64)
+
+    def misplaced(self, objective: Misplaced) -> tuple[Index, Ints]:
+        """How many wishes a server breaks on each host: the class of each server (S), and the number by class and host (classes x H)."""
+        sides: dict[tuple[frozenset[str], bool], int] = {}
+        broken: list[list[int]] = [[] for _ in self.problem.cluster.servers]
+        for wish in objective.wishes:
+            side = sides.setdefault((wish.hosts, wish.inside), len(sides))
+            for server in wish.servers:
+                if server in self.server_index:
+                    broken[self.server_index[server]].append(side)
+        masks = np.zeros((len(sides), len(self.arrays.room)), dtype=np.int64)
+        for (hosts, inside), side in sides.items():
+            masks[side] = int(inside)
+            masks[side, [self.host_index[name] for name in hosts if name in self.host_index]] = int(not inside)
+        number: dict[tuple[int, ...], int] = {(): 0}
+        classes = np.array([number.setdefault(tuple(sorted(found)), len(number)) for found in broken], dtype=np.int32)
+        return classes, np.stack([masks[list(found)].sum(axis=0) for found in number])
+
+    def members(self, ids: Iterable[str]) -> Index:
+        """The numbers of servers by id; those that are not in the cluster are left out."""
+        return np.array([self.server_index[one] for one in ids if one in self.server_index], dtype=np.int32)
+
+    def domain(self, of: Mapping[str, str]) -> Index:
+        """The number of each host's domain (H); a host without one is a domain of its own. Objectives that share a mapping share the array."""
+        if id(of) not in self._domains:
+            number: dict[str, int] = {}
+            self._domains[id(of)] = np.array([number.setdefault(of.get(host.name, f"host {host.name}"), len(number))
+                                              for host in self.problem.cluster.hosts], dtype=np.int32)
+        return self._domains[id(of)]
+
+    @cached_property
+    def _domains(self) -> dict[int, Index]:
+        return {}
+
+    @cached_property
+    def alone(self) -> Index:
+        """Each host (H) a domain of its own."""
+        return np.arange(len(self.arrays.room), dtype=np.int32)
 
     @cached_property
     def able(self) -> Mask:

@@ -4,9 +4,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from optimizer.cluster import Cluster
+from optimizer.constraints.allowed_hosts import AllowedHosts, HostNeed
 from optimizer.constraints.among import Among
+from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
+from optimizer.constraints.cap import Cap
 from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.dependency import Dependency
 from optimizer.constraints.fault_domains import FaultDomains
@@ -18,6 +21,7 @@ from optimizer.constraints.transient import Transient
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.broken import Broken
+from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.elsewhere import Elsewhere
 from optimizer.objectives.fragmentation import Fragmentation
 from optimizer.objectives.group_move_cost import GroupMoveCost
@@ -25,10 +29,13 @@ from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.host_pair_cost import HostPairCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.lonely import Lonely
+from optimizer.objectives.misplaced import Misplaced, Wish
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.scattering import Scattering
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.problem import Level, Problem, Term
@@ -37,19 +44,31 @@ from tests.support.clusters import clusters
 from tests.support.numa import numa_clusters
 from tests.support.small import tight
 
+PAIRS = {"h0": "left", "h1": "left", "h2": "right", "h3": "right"}
+"""Fault domains of two hosts each, but for the hosts from h4 on, which are alone."""
+
 OBJECTIVES: tuple[Objective, ...] = (
     HostsInUse(), MoveCost(), Remaining("h0"), Elsewhere("h0", "h1"), Elsewhere("h1", "h1"), Spread("cpu"), Spread("memory"),
     Spread("cpu", 0.1), Spread("memory", 0.05), Moves(), ServerMoveCost({"s0": 3, "s2": 1}), GroupMoveCost((("s0", "s1"), ("s2", "s3", "s5"))),
     HostPairCost(np.arange(36).reshape(6, 6)), HostCost({"h0": 1.5, "h2": 0.25}), LoadCost("VCPU", {"h0": 1, "h2": 2}),
     BalanceCost("VCPU", "MEMORY_MB", 2048), Broken({"s0": {"VCPU": 3}, "s1": {"CUSTOM_CARD": 1}}, ("s2",)),
-    Overload("cpu", 20), Overload("memory", 10.5))
+    Overload("cpu", 20), Overload("memory", 10.5), Overload("cpu", 5, frozenset({"h0", "h2"})),
+    Misplaced((Wish(("s0", "s1", "s3"), frozenset({"h0", "h2"}), True), Wish(("s1", "s2"), frozenset({"h0"}), False))),
+    Crowded(("s0", "s1", "s2", "s4")), Crowded(("s1", "s2", "s3", "s4", "s5"), 2),
+    Scattering(("s0", "s1", "s2"), PAIRS, at_least=3), Scattering(("s1", "s2", "s3", "s4"), {}, at_most=1),
+    Scattering(("s0", "s1", "s5"), PAIRS, at_least=2, at_most=2), Lonely(("s0", "s1"), ("s2", "s3"), PAIRS), Lonely(("s1", "s2", "s3"), ("s3", "s4"), {}))
 """Every kind of objective that asks for no rule, over hosts h0, h1 and so on and servers s0, s1 and so on."""
 
 
 def own_rules(cluster: Cluster) -> tuple[Constraint, ...]:
     """A rule or two of each kind that Nova does not know."""
     ids, zones = [server.id for server in cluster.servers], {host.name: host.zone for host in cluster.hosts}
-    return (LoadLimit("cpu", 30), LoadLimit("memory", 50.5),
+    return (LoadLimit("cpu", 30), LoadLimit("memory", 50.5), LoadLimit("cpu", 10, frozenset({"h1", "h2"})),
+            Cap("VCPU", {"h0": 3, "h2": 1}), Cap("VCPU", {"h1": 2, "h2": 2}), Cap("DISK_GB", {"h0": 10}),
+            AntiAffinity("own", tuple(ids[:4]), 2), FaultDomains("one place", tuple(ids[:3]), zones, at_most=1),
+            FaultDomains("two hosts", tuple(ids[1:5]), {}, 2, 2),
+            AllowedHosts({**{one: (HostNeed(frozenset({"h0", "h1"}), True),) for one in ids[:2]},
+                          **{one: (HostNeed(frozenset({"h2"}), False), HostNeed(frozenset({"h0", "h2", "h3"}), True)) for one in ids[2:4]}}),
             Available(frozenset({cluster.hosts[-1].name})), Transient(frozenset({"VCPU", "DISK_GB"})),
             FaultDomains("by zone", tuple(ids[:3]), zones, 2), FaultDomains("by host", tuple(ids[1:4]), {}, 2),
             Preserve(dict(zip(ids, ({"VCPU": 3}, {"MEMORY_MB": 3072}), strict=False))), Run(tuple(ids[:1])),
