@@ -82,7 +82,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One step of a plan; it starts when every action in ``parents`` has ended."""
+    """One step of a plan; it starts when every action in ``parents`` has ended.
+
+    ``policy`` cites the rules it serves. ``advised`` is the rule by which it is shown and not carried out, unless that is asked for.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     uuid: str
@@ -92,6 +95,8 @@ class Action:
     reason: str = ""
     benefit: Mapping[str, float] = field(default_factory=dict)
     cost: Cost = Cost()
+    policy: tuple[str, ...] = ()
+    advised: str | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -109,13 +114,44 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Something that was wanted and is not in the plan: the rule that forbids it, and a sentence."""
+    """Something that was wanted and is not in the plan: the rule that forbids it, who wrote it (nobody, where it is Nova), and a sentence."""
 
     __pydantic_config__: ClassVar = _STRICT
     rule: str
     text: str
     server: str | None = None
     host: str | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRule:
+    """A rule that held when the plan was made: the statement as plain data, and who wrote it."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    statement: Mapping[str, Any]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRef:
+    """A source of rules as it was when the plan was made: its revision, when it was read, how old that was (seconds), and its rules."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    source: str
+    read_at: str
+    revision: str = ""
+    age_s: float = 0.0
+    rules: tuple[PlannedRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clash:
+    """Rules that cannot all hold: no one of them can be left out of the set, which therefore is as small as can be."""
+
+    __pydantic_config__: ClassVar = _STRICT
+    origins: tuple[str, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +199,8 @@ class Plan:
     after: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
     notes: tuple[str, ...] = ()
+    policies: tuple[PolicyRef, ...] = ()
+    clashes: tuple[Clash, ...] = ()
     refused: tuple[Refused, ...] = ()
     actions: tuple[Action, ...] = ()
 

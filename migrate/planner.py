@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.base import Constraint, Violation, breaches
+from optimizer.constraints.soft_group import SoftGroup
 from optimizer.explain import benefits, by_benefit
 from optimizer.movability import migration_type
 from optimizer.placement import Move, Placement, ServiceChange, placement_of
@@ -40,14 +41,15 @@ class Steps:
 
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
-               reason: Reason, model: TimeModel, *, live: bool = True, cold: bool = True) -> Steps:
+               reason: Reason, model: TimeModel, *, live: bool = True, cold: bool = True, cold_only: Collection[str] = ()) -> Steps:
     """Turn a legal placement into actions with parents; moves for which there is no safe order are left out and named.
 
     ``changes`` gives the services to change for the placement that is reached. ``live`` and ``cold`` are the allowed kinds of
-    migration. Raises UnsafePlan if the replay finds a breach.
+    migration, ``cold_only`` the servers (ids) that only move cold. Raises UnsafePlan if the replay finds a breach.
     """
     cluster = problem.cluster
-    arrays = compile_arrays(cluster, problem.constraints)
+    # Soft groups count too: a stop of a member could become its last.
+    arrays = compile_arrays(cluster, tuple(rule for rule in problem.constraints if rule.continuous or isinstance(rule, SoftGroup)))
     index = {host.name: h for h, host in enumerate(cluster.hosts)}
     number = {server.id: s for s, server in enumerate(cluster.servers)}
     target = np.array([index[wanted[server.id]] for server in cluster.servers], dtype=np.int32)
@@ -58,7 +60,7 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     left_out = tuple(_left_out(problem, ordered))
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
-    migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, live, cold))
+    migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, live, cold, cold_only))
     replay(problem, [step.parents for step in ordered.steps], migrations)
     services = tuple(changes(reached))
     return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
@@ -74,7 +76,7 @@ def _left_out(problem: Problem, ordered: Ordered) -> Iterator[Refused]:
 
 
 def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, reason: Reason, model: TimeModel,
-                live: bool, cold: bool) -> Iterator[Action]:
+                live: bool, cold: bool, cold_only: Collection[str]) -> Iterator[Action]:
     """One action a step; two for a server that stops on its way."""
     cluster = problem.cluster
     placement = dict(placement_of(cluster))
@@ -89,7 +91,7 @@ def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, rea
         else:
             why = reason(placement, reached, move)
         placement[server.id] = move.destination
-        kind = migration_type(server, live=live, cold=cold)
+        kind = migration_type(server, live=live and server.id not in cold_only, cold=cold)
         if kind is None:
             raise UnsafePlan(f"{server.name} is to move and cannot (status {server.status})")
         yield Action(uuid=name, action_type="migrate", parents=tuple(ids[p] for p in step.parents), reason=why,

@@ -36,6 +36,7 @@ class Refusal:
     host: str | None
     rule: str
     text: str
+    origin: str = ""
 
 
 def refusals(problem: Problem, placement: Placement, limit: int = 50) -> tuple[Refusal, ...]:
@@ -140,7 +141,7 @@ def _moves(problem: Problem, placement: Placement, state: State, limit: int) -> 
         broken = breaches(problem.constraints, problem.cluster, {**placement, server.id: host.name})
         if broken:
             rule = next((b for b in broken if b.rule == Movable.name), broken[0])
-            refusal = Refusal(server.id, host.name, rule.rule, f"{server.name} to {host.name} would help, but {rule.text}")
+            refusal = Refusal(server.id, host.name, rule.rule, f"{server.name} to {host.name} would help, but {rule.text}", rule.origin)
         elif problem.max_moves is not None and state.moves >= problem.max_moves:
             refusal = Refusal(server.id, host.name, "max_moves",
                               f"{server.name} to {host.name} would help, but the limit of {problem.max_moves} moves is reached")

@@ -11,12 +11,14 @@ from migrate.executor import Event, Limits, Report, execute
 from migrate.nova import NovaCloud
 from migrate.plan import MigrateInput, Plan, ServiceStateInput, check_plan_matches
 from migrate.simulator import SimulatedCloud
-from optimizer.cluster import Cluster
+from optimizer.cluster import Cluster, Obstacle
 from optimizer.constraints.base import Constraint, Violation, check
+from optimizer.constraints.movable import Movable
 from optimizer.errors import PlacewrightError
 from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
 from placewright.audit import nova_rules
+from placewright.policies import recalled
 from placewright.sources import CloudSource, Source, without_partial_load
 from strategies.base import LoadNeed
 from strategies.registry import strategy as find_strategy
@@ -54,24 +56,26 @@ class Outcome:
         }
 
 
-def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, max_age_s: float, seed: int, pace: float,
+def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, max_age_s: float, advised: bool, seed: int, pace: float,
                report: Callable[[Event], None], confirm: Callable[[Cluster], bool]) -> Outcome | None:
     """Check that the plan fits the cluster, ask, carry it out, read the cluster again; None when ``confirm`` says no.
 
-    A snapshot is acted on by the simulator with ``seed`` and ``pace`` (real seconds per simulated second). Raises
-    PlacewrightError before anything was done.
+    ``advised``: also the moves that are advice only. A snapshot is acted on by the simulator with ``seed`` and ``pace`` (real seconds per
+    simulated second). Raises PlacewrightError before anything was done.
     """
     strategy = find_strategy(plan.strategy)
     parameters = strategy.parameters.parse(plan.strategy, dict(plan.parameters))
     before = source.cluster()
     check_plan_matches(plan, before, datetime.now(UTC), max_age_s)
     before, notes = _with_load(source, before, strategy.load(parameters))
+    policy = recalled(plan.policies, before).policy
+    lasting = [*(rule for rule in policy.constraints if rule.continuous), *_advice(plan, advised)]
     if not confirm(before):
         return None
 
     def rules(cluster: Cluster) -> list[Constraint]:
         """What holds while servers move: a group may be worse on the way, Nova does not mind, and the plan ends well."""
-        return [rule for rule in nova_rules(cluster, parameters) if rule.continuous]
+        return [*(rule for rule in nova_rules(cluster, parameters, policy) if rule.continuous), *lasting]
 
     cloud: Cloud
     if isinstance(source, CloudSource):
@@ -87,7 +91,15 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     after = _with_usage_of(before, after)
     return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),
                    summary(after, placement_of(after)), tuple(_misplaced(plan, after)),
-                   tuple(check(nova_rules(after, parameters), after, placement_of(after))), notes)
+                   tuple(check([*nova_rules(after, parameters, policy), *policy.constraints], after, placement_of(after))), notes)
+
+
+def _advice(plan: Plan, carried_out: bool) -> list[Constraint]:
+    """A rule by which servers stay whose moves the plan only advises, unless these are to be carried out too."""
+    reasons = {action.input_parameters.resource_id: action.advised for action in plan.actions if action.advised is not None}
+    if carried_out or not reasons:
+        return []
+    return [Movable({server: (Obstacle(kind="policy", text=f"{origin} allows advice only"),) for server, origin in reasons.items()})]
 
 
 @dataclass

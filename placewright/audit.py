@@ -1,12 +1,13 @@
 """One audit: from a source to a plan, in the order the product works."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from migrate.duration import TimeModel
-from migrate.plan import ClusterRef, Level, Plan, Refused
+from migrate.plan import Action, Clash, ClusterRef, Level, Plan, Refused
 from migrate.planner import Steps, plan_steps
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import check
@@ -17,15 +18,18 @@ from optimizer.result import LevelResult, Result
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.summary import summary
+from placewright.policies import Rules, clashes, read_policies, references, served, unmet, with_policy
 from placewright.sources import Source, without_partial_load
 from policy_sources import nova
+from policy_sources.base import PolicySource
+from policy_sources.vocabulary.base import Policy
 from strategies.base import Parameters, Strategy
 
 Say = Callable[[str], None]
 
 
-def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, max_moves: int | None, time_limit_s: float,
-              seed: int, threads: int, model: TimeModel, say: Say) -> Plan:
+def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, policies: Sequence[PolicySource] = (), max_moves: int | None,
+              time_limit_s: float, seed: int, threads: int, model: TimeModel, say: Say) -> Plan:
     """Read, decide and plan; nothing is changed. ``say`` hears what is going on.
 
     Raises PlacewrightError for anything the operator can mend.
@@ -39,27 +43,34 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, m
     else:
         say(f"reading the load of {len(cluster.servers)} servers")
         cluster = source.with_load(cluster, need)
-    rules = nova_rules(cluster, parameters)
-    problem = strategy.problem(cluster, rules, parameters, max_moves)
+    rules = read_policies(policies, cluster, say)
+    enforced = nova_rules(cluster, parameters, rules.policy)
+    problem = with_policy(strategy.problem(cluster, [*enforced, *rules.policy.constraints], parameters, max_moves), rules.policy)
     say(f"solving: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers, {len(problem.constraints)} rules, "
         f"at most {time_limit_s:g} s")
     result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
                        lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,
-                       live=not parameters.disable_live_migration, cold=not parameters.disable_cold_migration)
-    return _plan(strategy, parameters, problem, result, steps)
+                       live=not parameters.disable_live_migration, cold=not parameters.disable_cold_migration, cold_only=rules.policy.cold_only)
+    found: tuple[Clash, ...] = ()
+    if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
+        say("looking for rules that cannot all hold")
+        found = tuple(clashes(problem, enforced, rules, result.placement, seed, threads))
+    return replace(_plan(strategy, parameters, problem, result, steps, rules), clashes=found)
 
 
-def nova_rules(cluster: Cluster, parameters: Parameters) -> list[Any]:
-    """The rules of the cluster under a strategy's parameters."""
+def nova_rules(cluster: Cluster, parameters: Parameters, policy: Policy) -> list[Any]:
+    """What Nova enforces in the cluster, under a strategy's parameters and a policy about live migration."""
     return nova.constraints(cluster, move_locked=parameters.move_locked, live=not parameters.disable_live_migration,
-                            cold=not parameters.disable_cold_migration)
+                            cold=not parameters.disable_cold_migration, cold_only=policy.cold_only)
 
 
-def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps) -> Plan:
+def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps, rules: Rules) -> Plan:
     cluster = problem.cluster
-    refused = tuple(Refused(rule=r.rule, text=r.text, server=r.server, host=r.host) for r in refusals(problem, steps.placement))
+    refused = (*(Refused(rule=r.rule, text=r.text, server=r.server, host=r.host, origin=r.origin) for r in refusals(problem, steps.placement)),
+               *(Refused(rule="should", text=f"{origin} does not hold; the price is {price:g}", origin=origin)
+                 for origin, price in unmet(cluster, rules.policy, steps.placement)))
     # The bounds hold for any placement; the values are those of the placement that the plan reaches.
     # A later level's bound holds among placements as good as the result in those before, which a plan with moves left out may not be.
     reached = [LevelResult(value, None if steps.left_out and number else level.bound)
@@ -74,8 +85,19 @@ def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: 
         cluster=ClusterRef(name=cluster.name, taken_at=cluster.taken_at, hosts={host.name: host.id for host in cluster.hosts}),
         status="feasible" if steps.left_out else result.status.value,
         objective=levels[0].value, bound=levels[0].bound, gap=levels[0].gap, levels=levels,
-        before=before, after=after, message=_message(problem, steps, before, after), notes=_notes(problem),
-        refused=(*steps.left_out, *refused), actions=steps.actions)
+        before=before, after=after, message=_message(problem, steps, before, after),
+        notes=(*rules.notes, *_notes(problem)), policies=references(rules),
+        refused=(*steps.left_out, *refused), actions=_cited(steps.actions, served(cluster, rules.policy, steps.placement), rules.policy))
+
+
+def _cited(actions: tuple[Action, ...], served: Mapping[str, tuple[str, ...]], policy: Policy) -> tuple[Action, ...]:
+    """The actions with the rules that they serve, and those by which they are advice only."""
+    found = []
+    for action in actions:
+        origins = served.get(action.input_parameters.resource_id, ())
+        reason = f"{action.reason}; so that {' and '.join(origins)} {'holds' if len(origins) == 1 else 'hold'}" if origins else action.reason
+        found.append(replace(action, policy=origins, reason=reason, advised=policy.advised.get(action.input_parameters.resource_id)))
+    return tuple(found)
 
 
 def _message(problem: Problem, steps: Steps, before: Mapping[str, float], after: Mapping[str, float]) -> str:
@@ -103,5 +125,5 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     notes = list(cluster.notes)
     if cluster.load is not None and cluster.load.missing:
         notes.append(f"{len(cluster.load.missing)} of {len(cluster.servers)} servers have no measures; taken as {cluster.load.missing_means}.")
-    notes += [f"Already broken, {found.rule}: {found.text}." for found in check(problem.constraints, cluster, placement_of(cluster))][:20]
+    notes += [f"Already broken, {found.origin or found.rule}: {found.text}." for found in check(problem.constraints, cluster, placement_of(cluster))][:20]
     return tuple(notes)

@@ -1,13 +1,14 @@
 """What every source of rules has in common: rules with their origin, and how fresh they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
-from policy_sources.vocabulary.base import Statement
+from policy_sources.vocabulary.base import Draft, Policy, Statement
 from policy_sources.vocabulary.kinds import Fault, parse
+from policy_sources.vocabulary.selectors import Catalog
 
 
 class PolicyError(PlacewrightError):
@@ -79,3 +80,11 @@ def rules_of(source: str, rows: Sequence[tuple[str, Mapping[str, Any]]], revisio
 def described(where: str, fault: Fault) -> str:
     """A fault with the place it is in."""
     return f"{where}: {fault.path}: {fault.text}" if fault.path else f"{where}: {fault.text}"
+
+
+def policy_of(cluster: Cluster, rules: Iterable[Rule]) -> Policy:
+    """What rules mean to the optimizer in a cluster."""
+    draft = Draft(Catalog(cluster))
+    for rule in rules:
+        rule.says.draft(draft, str(rule.origin))
+    return draft.finished()

@@ -41,8 +41,9 @@ _PRICE = 1.0  # of the average server for what it keeps, in temperatures
 
 def applies(compiled: Compiled) -> bool:
     """Whether what hosts carry costs something everywhere, so that single changes show the way."""
-    kinds = (LoadCost, BalanceCost, Fragmentation)
-    return any(isinstance(term.objective, kinds) for level in compiled.problem.levels for term in level)
+    everywhere = len(compiled.problem.cluster.hosts)
+    return any(isinstance(one, BalanceCost | Fragmentation) or (isinstance(one, LoadCost) and len(one.safety) == everywhere)
+               for level in compiled.problem.levels for one in (term.objective for term in level))
 
 
 @dataclass

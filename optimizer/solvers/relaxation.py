@@ -21,6 +21,7 @@ from optimizer.solvers.stop import Stop
 _HOT, COLD = 1.0, 0.0005  # temperature at the begin and the end, as a share of what moving a server typically changes
 _FIRST = 0.3  # price at the begin of too much by an average demand of every quantity, as a share of the same
 _LEAST = 8.0  # temperatures that too much by an average demand of one quantity always costs
+_MOST = 1e6  # the highest price of the same, as a share of what moving a server typically changes; more would not be felt
 _DEARER, _CHEAPER = 1.1, 0.9
 _RISING = 0.9  # share of the budget after which no price falls, so that everything fits in the end
 _BLOCK, _SMALLEST = 50, 10_000  # proposals for each server, and at least, from one change of the prices to the next
@@ -74,6 +75,8 @@ def _progress(chain: "_Chain", stop: Stop, begin: float, quota: int | None, meet
     if quota is not None:
         return lambda: chain.done / quota
     length = (1 - begin) / (_MEETINGS * _TURNS)
+    if length <= 0:
+        return lambda: 1.0
     first = begin + length * ((meeting - 1) * _TURNS + turn)
     return lambda: (meeting - 1 + (stop.spent() - first) / length) / _MEETINGS
 
@@ -118,7 +121,7 @@ class _Chain:
                 self.best_cost = cost
                 np.copyto(self.best, self.state.where)
             self.price *= np.where(much >= 0.5, _DEARER, _CHEAPER if now < _RISING else 1.0)
-            np.maximum(self.price, _LEAST * temperature / self.mean, out=self.price)
+            np.clip(self.price, _LEAST * temperature / self.mean, _MOST * self.scale / self.mean, out=self.price)
             self._charge()
 
     def _charge(self) -> None:

@@ -50,6 +50,7 @@ class PlanApply(Rows):
         parser.add_argument("plan", metavar="PLAN.json", type=Path, help="A plan file.")
         add_source(parser, snapshot="--simulate", verb="Act on")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument("--advised", action="store_true", help="Also carry out what a policy only allows as advice.")
         parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of the simulator. Default: 0.")
         parser.add_argument("--pace", metavar="FACTOR", type=_factor, default=0.0,
                             help="Real seconds per simulated second; 0 is as fast as possible. Default: 0.")
@@ -93,7 +94,7 @@ class PlanApply(Rows):
                 return answer.strip().lower() in ("y", "yes")
 
             outcome = apply_plan(plan, source, limits=limits(conf), model=time_model(conf), max_age_s=conf.execution.plan_max_age,
-                                 seed=options.seed, pace=options.pace, report=report, confirm=confirm)
+                                 advised=options.advised, seed=options.seed, pace=options.pace, report=report, confirm=confirm)
         if outcome is None:
             console(self).print("Nothing was changed.")
             return columns, []

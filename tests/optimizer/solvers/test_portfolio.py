@@ -264,9 +264,9 @@ class Unheard:
 
 @pytest.mark.parametrize(("rules", "objective", "message"), [
     ((Unheard(),), MoveCost(),
-     "constraint unheard has no solver encoding; there are encodings for affinity, among, anti_affinity, available,"),
+     "constraint unheard has no solver encoding; there are encodings for affinity, allowed_hosts, among, anti_affinity, available, cap,"),
     ((), Unheard(),
-     "objective unheard has no solver encoding; there are encodings for balance_cost, broken, elsewhere,"),
+     "objective unheard has no solver encoding; there are encodings for balance_cost, broken, crowded, elsewhere,"),
 ])
 def test_unknown_kinds_are_refused(rules: tuple[Any, ...], objective: Any, message: str) -> None:
     cluster = make_cluster([make_host("h0")], [make_server("s0", "h0")])

@@ -104,3 +104,39 @@ def test_with_many_proposals_annealing_takes_what_did_better_on_trial(monkeypatc
     tried.clear()
     annealing.improve(compiled, compiled.arrays.start, few, 1, 1, lambda where: None)
     assert not tried
+
+
+def test_time_that_was_over_before_is_all_spent() -> None:
+    """A trial that begins when nothing is left makes its one lap and ends."""
+    over = Over()
+    P = pack(full())
+    chain = relaxation._Chain(P, P.start, 1.0, 0, 100)
+    assert relaxation._progress(chain, over, over.spent(), None, 1, 0)() == 1.0
+    assert np.array_equal(relaxation.improve(P, P.start, 1.0, over, 0, 1, lambda where: None), P.start)
+
+
+class Over:
+    """A budget of no time that is spent."""
+
+    def started(self) -> None: ...
+
+    def count(self, iterations: int) -> None: ...
+
+    def spent(self) -> float:
+        return 1.0 + 1e-12
+
+    def remaining_s(self) -> float:
+        return 0.0
+
+    def iterations_left(self) -> None:
+        return None
+
+
+def test_prices_stay_finite_where_nothing_ever_fits() -> None:
+    compiled = full()
+    P = pack(compiled)
+    chain = relaxation._Chain(P._replace(room=P.room // 4), P.start, 1.0, 0, 20)  # room for a quarter of what there is
+    laps = iter(range(20_000))
+    chain.until(1.0, lambda: next(laps) / 19_999)
+    assert np.isfinite(chain.price).all()
+    assert np.isfinite(cost_of(chain.packed, chain.state))

@@ -1,0 +1,148 @@
+"""Rules in an audit: what the sources say, what it adds to a strategy's problem, which rules a move serves, and which cannot all hold."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from migrate.plan import Clash, PlannedRule, PolicyRef
+from optimizer.clash import smallest_clash
+from optimizer.cluster import Cluster
+from optimizer.constraints.base import Constraint, check
+from optimizer.objectives.misplaced import Misplaced
+from optimizer.placement import Placement, placement_of
+from optimizer.problem import Problem, Term
+from optimizer.solvers.portfolio import solve
+from optimizer.solvers.stop import MaxRuntime
+from policy_sources.base import PolicySource, Rule, RuleSet, policy_of, rules_of
+from policy_sources.vocabulary.base import Policy
+
+_MET = 1e-9
+_CLASH_S = 5.0  # what the search for one clash may take for each question it asks, and six times this in all
+_CLASHES = 3  # clashes that are looked for
+_INVOLVED = 60  # servers that a clash is looked for among
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that the sources said, and what it means in the cluster it was read for."""
+
+    sets: tuple[RuleSet, ...]
+    policy: Policy
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the operator should know of the sources, and of rules that speak of nobody."""
+        return (*(note for one in self.sets for note in one.notes), *self.policy.notes)
+
+    @property
+    def rules(self) -> list[Rule]:
+        """The rules of all sources."""
+        return [rule for one in self.sets for rule in one.rules]
+
+
+def read_policies(sources: Sequence[PolicySource], cluster: Cluster, say: Callable[[str], None]) -> Rules:
+    """The rules of all sources for a cluster; raises PolicyError when one cannot be had or is not understood."""
+    sets = []
+    for source in sources:
+        say(f"reading the rules of {source.name}")
+        sets.append(source.read(cluster))
+    return Rules(tuple(sets), policy_of(cluster, (rule for one in sets for rule in one.rules)))
+
+
+def references(rules: Rules) -> tuple[PolicyRef, ...]:
+    """The rules as a plan keeps them."""
+    return tuple(PolicyRef(source=one.source, read_at=one.read_at, revision=one.revision, rules=tuple(
+        PlannedRule(statement=rule.says.model_dump(mode="json", exclude_defaults=True), origin=rule.origin.where) for rule in one.rules))
+        for one in rules.sets)
+
+
+def recalled(references: Iterable[PolicyRef], cluster: Cluster) -> Rules:
+    """The rules of a plan, as they are in a cluster; raises PolicyError for those that this program does not know."""
+    sets = tuple(RuleSet(one.source, rules_of(one.source, [(rule.origin, rule.statement) for rule in one.rules], one.revision), one.read_at,
+                         one.revision) for one in references)
+    return Rules(sets, policy_of(cluster, (rule for one in sets for rule in one.rules)))
+
+
+def with_policy(problem: Problem, policy: Policy) -> Problem:
+    """The problem with what policies ask for before all that the strategy wants: what must hold, then what should, by its weight.
+
+    What must hold and does already is seen to by the constraints alone.
+    """
+    now = placement_of(problem.cluster)
+    broken = tuple(term for term in policy.broken if term.objective.value(problem.cluster, now) > _MET)
+    levels = tuple(level for level in (broken, policy.wishes) if level)
+    return replace(problem, levels=levels + problem.levels)
+
+
+def served(cluster: Cluster, policy: Policy, reached: Placement) -> Mapping[str, tuple[str, ...]]:
+    """Server id -> the rules that are broken now and that its move to the placement reached helps to hold."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    now = placement_of(cluster)
+    moved = {server.id for server in cluster.servers if reached[server.id] != server.host}
+    for term in (*policy.broken, *policy.wishes):
+        objective = term.objective
+        if isinstance(objective, Misplaced):
+            for wish in objective.wishes:
+                for server in moved.intersection(wish.servers):
+                    if (now[server] in wish.hosts) != wish.inside and (reached[server] in wish.hosts) == wish.inside:
+                        found[server][wish.origin] = None
+        elif objective.value(cluster, reached) < objective.value(cluster, now) - _MET:
+            origin = getattr(objective, "origin", "")
+            for server in moved.intersection((*getattr(objective, "members", ()), *getattr(objective, "needs", ()))):
+                found[server][origin] = None
+    for rule in policy.constraints:
+        for breach in rule.violations(cluster, now):
+            if breach.host is not None and breach.origin and not breach.servers:  # a host too full: whoever leaves it helps
+                for server in moved:
+                    if now[server] == breach.host:
+                        found[server][breach.origin] = None
+    return {server: tuple(origins) for server, origins in found.items()}
+
+
+def unmet(cluster: Cluster, policy: Policy, placement: Placement) -> Iterator[tuple[str, float]]:
+    """The rules that should hold and do not in a placement, each with its price."""
+    for term in policy.wishes:
+        if isinstance(term.objective, Misplaced):
+            for wish in term.objective.wishes:
+                if count := sum((placement[server] in wish.hosts) != wish.inside for server in wish.servers):
+                    yield wish.origin, term.weight * count
+        elif (value := term.objective.value(cluster, placement)) > _MET:
+            yield getattr(term.objective, "origin", ""), term.weight * value
+
+
+def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placement: Placement, seed: int, threads: int) -> Iterator[Clash]:
+    """Why rules that must hold do not in the best placement known: sets of them that cannot all hold, each as small as can be.
+
+    They are looked for among the servers that the breaches name, as if there were no others: what is impossible then is impossible in truth. Rules
+    that fail for want of room alone are not found so, and are told as what is broken.
+    """
+    cluster = problem.cluster
+    named = [server for breach in check(rules.policy.constraints, cluster, placement) if breach.origin for server in breach.servers]
+    involved = frozenset(dict.fromkeys(named[:_INVOLVED]))
+    part = cluster.with_servers(tuple(server for server in cluster.servers if server.id in involved))
+    must = [rule for rule in rules.rules if rule.says.should is None and policy_of(part, [rule]).constraints]
+    until = time.monotonic() + 6 * _CLASH_S
+
+    def impossible(some: Sequence[Rule]) -> bool:
+        policy = policy_of(part, some)
+        wanted = Problem(part, (*nova, *policy.constraints), (policy.broken,))
+        if not policy.broken or sum(wanted.values(placement_of(part))) <= _MET:
+            return False
+        budget = min(_CLASH_S, until - time.monotonic())
+        bound = solve(wanted, MaxRuntime(budget), seed, threads).levels[0].bound if budget > 0 else None
+        return bound is not None and bound > _MET
+
+    for _ in range(_CLASHES):
+        if not must or not impossible(must):
+            return
+        smallest = smallest_clash(must, impossible)
+        yield Clash(origins=tuple(str(rule.origin) for rule in smallest), text=_told(smallest))
+        must = [rule for rule in must if rule not in smallest]
+
+
+def _told(rules: Sequence[Rule]) -> str:
+    said = "; ".join(f"{rule.origin} ({rule.says.rule}{': ' + rule.says.why if rule.says.why else ''})" for rule in rules)
+    if len(rules) == 1:
+        return f"{said} cannot hold, whatever the others say. Change it, or give it a weight (should)."
+    return f"These cannot all hold: {said}. Change one of them, or give it a weight (should)."
