@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.base import Constraint, Violation, breaches
 from optimizer.constraints.soft_group import SoftGroup
 from optimizer.explain import benefits, by_benefit
-from optimizer.movability import migration_type
+from optimizer.movability import ANY_WAY, Ways
 from optimizer.placement import Move, Placement, ServiceChange, placement_of
 from optimizer.problem import Problem, better
 
@@ -41,11 +41,10 @@ class Steps:
 
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
-               reason: Reason, model: TimeModel, *, live: bool = True, cold: bool = True, cold_only: Collection[str] = ()) -> Steps:
+               reason: Reason, model: TimeModel, ways: Ways = ANY_WAY) -> Steps:
     """Turn a legal placement into actions with parents; moves for which there is no safe order are left out and named.
 
-    ``changes`` gives the services to change for the placement that is reached. ``live`` and ``cold`` are the allowed kinds of
-    migration, ``cold_only`` the servers (ids) that only move cold. Raises UnsafePlan if the replay finds a breach.
+    ``changes`` gives the services to change for the placement that is reached. Raises UnsafePlan if the replay finds a breach.
     """
     cluster = problem.cluster
     # Soft groups count too: a stop of a member could become its last.
@@ -60,7 +59,7 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     left_out = tuple(_left_out(problem, ordered))
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
-    migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, live, cold, cold_only))
+    migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, ways))
     replay(problem, [step.parents for step in ordered.steps], migrations)
     services = tuple(changes(reached))
     return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
@@ -76,7 +75,7 @@ def _left_out(problem: Problem, ordered: Ordered) -> Iterator[Refused]:
 
 
 def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, reason: Reason, model: TimeModel,
-                live: bool, cold: bool, cold_only: Collection[str]) -> Iterator[Action]:
+                ways: Ways) -> Iterator[Action]:
     """One action a step; two for a server that stops on its way."""
     cluster = problem.cluster
     placement = dict(placement_of(cluster))
@@ -91,7 +90,7 @@ def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, rea
         else:
             why = reason(placement, reached, move)
         placement[server.id] = move.destination
-        kind = migration_type(server, live=live and server.id not in cold_only, cold=cold)
+        kind = ways.of(server)
         if kind is None:
             raise UnsafePlan(f"{server.name} is to move and cannot (status {server.status})")
         yield Action(uuid=name, action_type="migrate", parents=tuple(ids[p] for p in step.parents), reason=why,

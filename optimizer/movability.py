@@ -1,6 +1,7 @@
 """Which servers cannot be moved, and why, as far as a snapshot shows it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from optimizer.cluster import Cluster, Obstacle, Server
@@ -18,26 +19,38 @@ _PLAIN_CLASSES = frozenset({"VCPU", "PCPU", "MEMORY_MB", "DISK_GB"})
 _DEVICE_CLASSES = ("VGPU", "PCI_DEVICE", "SRIOV_NET_VF", "CUSTOM_PCI_", "FPGA", "PGPU", "NET_BW_")
 
 
-def migration_type(server: Server, *, live: bool = True, cold: bool = True) -> Literal["live", "cold"] | None:
-    """How Nova can move the server as it is, of the ways allowed; None where there is none."""
-    if live and server.status in LIVE_STATUSES:
-        return "live"
-    if cold and server.status in COLD_STATUSES:
-        return "cold"
-    return None
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How servers may be moved: ``live``, ``cold`` or both; ``cold_only`` and ``live_only`` (server ids) in this one way alone."""
+
+    live: bool = True
+    cold: bool = True
+    cold_only: Collection[str] = ()
+    live_only: Collection[str] = ()
+
+    def of(self, server: Server) -> Literal["live", "cold"] | None:
+        """How Nova can move the server as it is, of the ways allowed; None where there is none."""
+        if self.live and server.status in LIVE_STATUSES and server.id not in self.cold_only:
+            return "live"
+        if self.cold and server.status in COLD_STATUSES and server.id not in self.live_only:
+            return "cold"
+        return None
 
 
-def obstacles(cluster: Cluster, server: Server, *, move_locked: bool = False, live: bool = True,
-              cold: bool = True) -> tuple[Obstacle, ...]:
+ANY_WAY = Ways()
+
+
+def obstacles(cluster: Cluster, server: Server, *, move_locked: bool = False, ways: Ways = ANY_WAY) -> tuple[Obstacle, ...]:
     """Every reason why the server has to stay where it is; empty when it can be moved.
 
-    ``move_locked`` lets servers move that a user has locked; Nova allows it to an administrator. ``live`` and ``cold`` are the
-    ways of moving that are allowed.
+    ``move_locked`` lets servers move that a user has locked; Nova allows it to an administrator.
     """
     found = list(server.obstacles)
     found += [Obstacle(kind=kind, text=text) for check in _CHECKS for kind, text in check(cluster, server)]
-    if migration_type(server) and not migration_type(server, live=live, cold=cold):
-        found.append(Obstacle(kind="migration_type", text=f"it is {server.status}, and {'live' if cold else 'cold'} migration is switched off"))
+    if (usual := ANY_WAY.of(server)) and not ways.of(server):
+        found.append(Obstacle(kind="migration_type", text=f"it is {server.status}, and {usual} migration is switched off"
+                              if server.id not in ways.cold_only and server.id not in ways.live_only else
+                              f"it is {server.status}, and a policy allows it only to move {'cold' if server.id in ways.cold_only else 'live'}"))
     if server.locked and not move_locked:
         found.append(Obstacle(kind="locked", text="it is locked, and move_locked is off"))
     return tuple(found)
@@ -51,7 +64,7 @@ def _moving(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
 
 
 def _status(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
-    if migration_type(server) is None:
+    if ANY_WAY.of(server) is None:
         yield "status", f"its status is {server.status}; Nova migrates ACTIVE and PAUSED servers live, ACTIVE and SHUTOFF ones cold"
     if cluster.host_by_name[server.host].state == "down":
         yield "host_down", f"nova-compute on {server.host} is down; such a server can only be evacuated"

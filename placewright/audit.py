@@ -12,6 +12,7 @@ from migrate.planner import Steps, plan_steps
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import check
 from optimizer.explain import best_move, refusals
+from optimizer.movability import Ways
 from optimizer.placement import placement_of
 from optimizer.problem import Problem, level_name
 from optimizer.result import LevelResult, Result
@@ -52,7 +53,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
                        lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,
-                       live=not parameters.disable_live_migration, cold=not parameters.disable_cold_migration, cold_only=rules.policy.cold_only)
+                       ways_of(parameters, rules.policy))
     found: tuple[Clash, ...] = ()
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")
@@ -62,8 +63,12 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
 
 def nova_rules(cluster: Cluster, parameters: Parameters, policy: Policy) -> list[Any]:
     """What Nova enforces in the cluster, under a strategy's parameters and a policy about live migration."""
-    return nova.constraints(cluster, move_locked=parameters.move_locked, live=not parameters.disable_live_migration,
-                            cold=not parameters.disable_cold_migration, cold_only=policy.cold_only)
+    return nova.constraints(cluster, move_locked=parameters.move_locked, ways=ways_of(parameters, policy))
+
+
+def ways_of(parameters: Parameters, policy: Policy) -> Ways:
+    """How servers may be moved."""
+    return Ways(not parameters.disable_live_migration, not parameters.disable_cold_migration, policy.cold_only, policy.live_only)
 
 
 def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps, rules: Rules) -> Plan:
@@ -125,5 +130,6 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     notes = list(cluster.notes)
     if cluster.load is not None and cluster.load.missing:
         notes.append(f"{len(cluster.load.missing)} of {len(cluster.servers)} servers have no measures; taken as {cluster.load.missing_means}.")
-    notes += [f"Already broken, {found.origin or found.rule}: {found.text}." for found in check(problem.constraints, cluster, placement_of(cluster))][:20]
+    notes += [f"Already broken, {found.origin or found.rule}: {found.text}."
+              for found in check(problem.constraints, cluster, placement_of(cluster))][:20]
     return tuple(notes)

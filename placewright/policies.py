@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from migrate.plan import Clash, PlannedRule, PolicyRef
 from optimizer.clash import smallest_clash
 from optimizer.cluster import Cluster
-from optimizer.constraints.base import Constraint, check
+from optimizer.constraints.base import Constraint
 from optimizer.objectives.misplaced import Misplaced
+from optimizer.objectives.move_cost import MoveCost
 from optimizer.placement import Placement, placement_of
-from optimizer.problem import Problem, Term
+from optimizer.problem import Problem
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from policy_sources.base import PolicySource, Rule, RuleSet, policy_of, rules_of
@@ -67,12 +68,14 @@ def recalled(references: Iterable[PolicyRef], cluster: Cluster) -> Rules:
 def with_policy(problem: Problem, policy: Policy) -> Problem:
     """The problem with what policies ask for before all that the strategy wants: what must hold, then what should, by its weight.
 
-    What must hold and does already is seen to by the constraints alone.
+    What must hold and does already is seen to by the constraints alone. Moves that policies make dearer cost more in all levels of the strategy.
     """
     now = placement_of(problem.cluster)
     broken = tuple(term for term in policy.broken if term.objective.value(problem.cluster, now) > _MET)
     levels = tuple(level for level in (broken, policy.wishes) if level)
-    return replace(problem, levels=levels + problem.levels)
+    own = tuple(tuple(replace(term, objective=MoveCost(policy.dearer)) if isinstance(term.objective, MoveCost) else term for term in level)
+                for level in problem.levels) if policy.dearer else problem.levels
+    return replace(problem, levels=levels + own)
 
 
 def served(cluster: Cluster, policy: Policy, reached: Placement) -> Mapping[str, tuple[str, ...]]:
@@ -114,12 +117,11 @@ def unmet(cluster: Cluster, policy: Policy, placement: Placement) -> Iterator[tu
 def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placement: Placement, seed: int, threads: int) -> Iterator[Clash]:
     """Why rules that must hold do not in the best placement known: sets of them that cannot all hold, each as small as can be.
 
-    They are looked for among the servers that the breaches name, as if there were no others: what is impossible then is impossible in truth. Rules
-    that fail for want of room alone are not found so, and are told as what is broken.
+    They are looked for among the servers of the broken rules, and of others that speak of these, as if there were no more: what is impossible then
+    is impossible in truth. Rules that fail for want of room alone are not found so, and are told as what is broken.
     """
     cluster = problem.cluster
-    named = [server for breach in check(rules.policy.constraints, cluster, placement) if breach.origin for server in breach.servers]
-    involved = frozenset(dict.fromkeys(named[:_INVOLVED]))
+    involved = _involved(cluster, rules.policy, placement)
     part = cluster.with_servers(tuple(server for server in cluster.servers if server.id in involved))
     must = [rule for rule in rules.rules if rule.says.should is None and policy_of(part, [rule]).constraints]
     until = time.monotonic() + 6 * _CLASH_S
@@ -139,6 +141,24 @@ def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placemen
         smallest = smallest_clash(must, impossible)
         yield Clash(origins=tuple(str(rule.origin) for rule in smallest), text=_told(smallest))
         must = [rule for rule in must if rule not in smallest]
+
+
+def _involved(cluster: Cluster, policy: Policy, placement: Placement) -> frozenset[str]:
+    """The servers that broken rules speak of, and those that are in a group with one of these, and so on."""
+    found: dict[str, None] = {}
+    groups = []
+    for objective in (term.objective for term in policy.broken):
+        members = (*getattr(objective, "members", ()), *getattr(objective, "needs", ()))
+        if isinstance(objective, Misplaced):
+            found.update((server, None) for wish in objective.wishes for server in wish.servers if (placement[server] in wish.hosts) != wish.inside)
+        elif members and objective.value(cluster, placement) > _MET:
+            found.update(dict.fromkeys(members))
+        elif members:
+            groups.append(members)
+    while joined := [group for group in groups if any(server in found for server in group)]:
+        found.update((server, None) for group in joined for server in group)
+        groups = [group for group in groups if group not in joined]
+    return frozenset(list(found)[:_INVOLVED])
 
 
 def _told(rules: Sequence[Rule]) -> str:

@@ -5,7 +5,7 @@ be on: a plan may then be a little narrower than it could be, but Nova does not 
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.affinity import Affinity
@@ -19,7 +19,7 @@ from optimizer.constraints.movable import Movable
 from optimizer.constraints.soft_group import SoftGroup
 from optimizer.constraints.traits import TraitNeed, Traits
 from optimizer.constraints.zone import ZonePin
-from optimizer.movability import migration_type, obstacles
+from optimizer.movability import ANY_WAY, Ways, obstacles
 
 # https://docs.openstack.org/nova/latest/user/flavors.html: what stands between "trait" and the colon names a granular group.
 _TRAIT_KEY = re.compile(r"trait(?:[A-Za-z0-9_-]{1,64})?:(.+)")
@@ -34,25 +34,19 @@ _IMPLIED = {
 }
 
 
-def constraints(cluster: Cluster, *, move_locked: bool = False, live: bool = True, cold: bool = True,
-                cold_only: Collection[str] = ()) -> list[Constraint]:
-    """The rules of a cluster that Nova would refuse to break; the options are those of optimizer.movability.obstacles.
-
-    ``cold_only`` names servers (ids) that are not to be migrated live, whatever ``live`` says.
-    """
-    stuck = {server.id: found for server in cluster.servers
-             if (found := obstacles(cluster, server, move_locked=move_locked, live=live and server.id not in cold_only, cold=cold))}
+def constraints(cluster: Cluster, *, move_locked: bool = False, ways: Ways = ANY_WAY) -> list[Constraint]:
+    """The rules of a cluster that Nova would refuse to break; the options are those of optimizer.movability.obstacles."""
+    stuck = {server.id: found for server in cluster.servers if (found := obstacles(cluster, server, move_locked=move_locked, ways=ways))}
     zones = {server.id: server.pinned_zone for server in cluster.servers if server.pinned_zone is not None}
-    return [Capacity(), Available(), Movable(stuck), ZonePin(zones), *_hypervisor(cluster, live, cold, cold_only), *_traits(cluster),
+    return [Capacity(), Available(), Movable(stuck), ZonePin(zones), *_hypervisor(cluster, ways), *_traits(cluster),
             *_isolation(cluster), *_groups(cluster)]
 
 
-def _hypervisor(cluster: Cluster, live: bool, cold: bool, cold_only: Collection[str]) -> list[Constraint]:
+def _hypervisor(cluster: Cluster, ways: Ways) -> list[Constraint]:
     """Only where hosts differ: on most clouds, most of the time, they do not."""
     if len({(host.hypervisor_type, host.hypervisor_version) for host in cluster.hosts}) < 2:
         return []
-    return [Hypervisor(frozenset(server.id for server in cluster.servers
-                                 if migration_type(server, live=live and server.id not in cold_only, cold=cold) == "live"))]
+    return [Hypervisor(frozenset(server.id for server in cluster.servers if ways.of(server) == "live"))]
 
 
 def _groups(cluster: Cluster) -> list[Constraint]:

@@ -21,8 +21,9 @@ class State(NamedTuple):
 
     ``where`` (S) places; ``free`` (H x D) room less what servers use and what those that left keep; ``excess`` (H x T) of the pieces;
     ``count`` (H) servers; ``apart`` (G x H) members; ``scatter`` and ``distinct``: members by domain, domains with a member; ``present``: members
-    by domain; ``counted``, ``counted_domains`` and ``counted_needed``: of the groups that the objective speaks of, members by domain, domains with a member,
-    and needed servers by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each group that are not on their
+    by domain; ``counted``, ``counted_domains`` and ``counted_needed``: of the groups that the objective speaks of, members by domain, domains with
+    a member, and needed servers by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each
+    group that are not on their
     start host; ``moved_of``: groups by that number; ``figures``: servers not in their start place, the greatest number of ``moved``.
     """
 
@@ -53,7 +54,8 @@ def new_state(P: Packed, where: Index) -> State:
         count=np.zeros(hosts, dtype=np.int32), apart=np.zeros((len(P.apart_limit), hosts), dtype=np.int16),
         scatter=np.zeros(int(P.scatter_base[-1]), dtype=np.int32), distinct=np.zeros(len(P.scatter_least), dtype=np.int32),
         present=np.zeros(int(P.present_base[-1]), dtype=np.int32), counted=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
-        counted_domains=np.zeros(len(P.counted_kind), dtype=np.int32), counted_needed=np.zeros(int(P.counted_base[-1]), dtype=np.int32), level=np.zeros(P.share.shape), sums=np.zeros((len(P.variance_weight), 2)),
+        counted_domains=np.zeros(len(P.counted_kind), dtype=np.int32), counted_needed=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
+        level=np.zeros(P.share.shape), sums=np.zeros((len(P.variance_weight), 2)),
         moved=np.zeros(max(1, P.groups), dtype=np.int32), moved_of=np.zeros(largest + 2, dtype=np.int32), figures=np.zeros(2, dtype=np.int64))
     if P.apart_held.shape[0] == len(P.apart_limit):
         X.apart[:] = P.apart_held
@@ -319,6 +321,14 @@ def _amiss(P, g, members, needed):
     return members if needed == 0 else 0
 
 
+@inlined
+def _regrouped(P, X, g, a, b, members, needed):
+    """Change of what is amiss with a group when some members and some of the needed go from one domain (its counts) to another."""
+    before = _amiss(P, g, X.counted[a], X.counted_needed[a]) + _amiss(P, g, X.counted[b], X.counted_needed[b])
+    return (_amiss(P, g, X.counted[a] - members, X.counted_needed[a] - needed)
+            + _amiss(P, g, X.counted[b] + members, X.counted_needed[b] + needed) - before)
+
+
 @kernel
 def _counted_change(P, X, s, h0, h1):
     """Change of what the objective counts of groups when server s goes from host h0 to h1."""
@@ -335,15 +345,13 @@ def _counted_change(P, X, s, h0, h1):
             total += P.counted_weight[g] * (_off(P, g, then) - _off(P, g, count))
         else:
             own = int(_in(P, P.counted_need_from, P.counted_need, s, g))
-            total += P.counted_weight[g] * (_amiss(P, g, X.counted[a] - 1, X.counted_needed[a] - own) - _amiss(P, g, X.counted[a], X.counted_needed[a])
-                                           + _amiss(P, g, X.counted[b] + 1, X.counted_needed[b] + own) - _amiss(P, g, X.counted[b], X.counted_needed[b]))
+            total += P.counted_weight[g] * _regrouped(P, X, g, a, b, 1, own)
     for i in range(P.counted_need_from[s], P.counted_need_from[s + 1]):
         g = P.counted_need[i]
         w, base = P.counted_division[g], P.counted_base[g]
         a, b = base + P.domains[w, h0], base + P.domains[w, h1]
         if a != b and not _in(P, P.counted_from, P.counted_of, s, g):
-            total += P.counted_weight[g] * (_amiss(P, g, X.counted[a], X.counted_needed[a] - 1) - _amiss(P, g, X.counted[a], X.counted_needed[a])
-                                           + _amiss(P, g, X.counted[b], X.counted_needed[b] + 1) - _amiss(P, g, X.counted[b], X.counted_needed[b]))
+            total += P.counted_weight[g] * _regrouped(P, X, g, a, b, 0, 1)
     return total
 
 

@@ -84,7 +84,8 @@ class Compiled:
     @cached_property
     def cost_parts(self) -> tuple[Ints, int]:
         """The cost of moving each server (S) in whole numbers, and what makes 1."""
-        parts, whole = cost_parts(self.problem.cluster)
+        asked = (term.objective for level in self.problem.levels for term in level if isinstance(term.objective, MoveCost))
+        parts, whole = cost_parts(self.problem.cluster, next(asked, MoveCost()).factors)
         return np.array([parts[server.id] for server in self.problem.cluster.servers], dtype=np.int64), whole
 
     @cached_property

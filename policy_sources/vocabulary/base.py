@@ -37,8 +37,9 @@ class Statement(BaseModel):
 class Draft:
     """What rules mean to the optimizer, under construction.
 
-    ``broken`` counts breaches of what must hold, ``wishes`` those of what should, by its weight. ``cold_only``: servers that are
-    not migrated live. ``advised``: server id -> origin of the rule by which its moves are shown but not carried out.
+    ``broken`` counts breaches of what must hold, ``wishes`` those of what should, by its weight. ``cold_only``
+    and ``live_only``: server id -> origin of the rule by which it moves in this way alone. ``advised``: server id -> origin of the rule by
+    which its moves are shown but not carried out. ``dearer``: server id -> how many times as much as another's its move costs.
     """
 
     catalog: Catalog
@@ -50,7 +51,9 @@ class Draft:
     rather: dict[float, list[Wish]] = field(default_factory=lambda: defaultdict(list))
     kept: dict[str, list[Obstacle]] = field(default_factory=lambda: defaultdict(list))
     cold_only: dict[str, str] = field(default_factory=dict)
+    live_only: dict[str, str] = field(default_factory=dict)
     advised: dict[str, str] = field(default_factory=dict)
+    dearer: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def servers(self, selector: Servers, origin: str) -> tuple[str, ...]:
@@ -99,7 +102,8 @@ class Draft:
             constraints.append(Movable({server: tuple(found) for server, found in self.kept.items()}))
         broken = [*self.broken, *([Term(Misplaced(tuple(self.out_of_place)))] if self.out_of_place else ())]
         wishes = [*self.wishes, *(Term(Misplaced(tuple(some)), weight) for weight, some in sorted(self.rather.items()))]
-        return Policy(tuple(constraints), tuple(broken), tuple(wishes), dict(self.cold_only), dict(self.advised), tuple(self.notes))
+        return Policy(tuple(constraints), tuple(broken), tuple(wishes), dict(self.cold_only), dict(self.live_only),
+                      dict(self.advised), dict(self.dearer), tuple(self.notes))
 
 
 @dataclass(frozen=True)
@@ -110,5 +114,7 @@ class Policy:
     broken: tuple[Term, ...] = ()
     wishes: tuple[Term, ...] = ()
     cold_only: Mapping[str, str] = field(default_factory=dict)
+    live_only: Mapping[str, str] = field(default_factory=dict)
     advised: Mapping[str, str] = field(default_factory=dict)
+    dearer: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

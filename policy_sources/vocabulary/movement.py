@@ -37,6 +37,20 @@ class NoLiveMigration(Statement):
             into.cold_only.setdefault(server, origin)
 
 
+class NoColdMigration(Statement):
+    """The servers move live or not at all: they are never shut down for it."""
+
+    title: ClassVar[str] = "servers that are not migrated cold"
+    rule: Literal["no_cold_migration"]
+    should: None = Field(None, description="Such a rule always must hold.")
+    servers: Servers = Field(description="Who.")
+
+    def draft(self, into: Draft, origin: str) -> None:
+        """Those that can move cold only (SHUTOFF) stay."""
+        for server in into.servers(self.servers, origin):
+            into.live_only.setdefault(server, origin)
+
+
 class Automation(Statement):
     """How far the optimizer may go with the servers by itself."""
 

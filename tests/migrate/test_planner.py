@@ -13,6 +13,7 @@ from migrate.plan import Action, MigrateInput, ServiceStateInput
 from migrate.planner import Steps, UnsafePlan, plan_steps, replay
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Constraint
+from optimizer.movability import Ways
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.remaining import Remaining
@@ -81,7 +82,7 @@ def test_what_a_host_emptied_brings_is_shared_by_all_who_leave() -> None:
 ])
 def test_how_a_server_migrates(status: str, live: bool, cold: bool, kind: str) -> None:
     cluster = make_cluster([make_host("a"), make_host("b")], [make_server("s", "a", cpu_cores=1.0, status=status)])
-    steps = steps_of(problem_of(cluster), {"s": "b"}, live=live, cold=cold)
+    steps = steps_of(problem_of(cluster), {"s": "b"}, ways=Ways(live, cold))
     assert migrations(steps) == [("s", "a", "b", kind)]
     assert steps.actions[0].cost == cost_of(cluster, cluster.servers[0], kind, MODEL)  # type: ignore[arg-type]
 
@@ -89,7 +90,7 @@ def test_how_a_server_migrates(status: str, live: bool, cold: bool, kind: str) -
 def test_a_server_that_cannot_move_in_any_allowed_way_is_a_defect() -> None:
     cluster = make_cluster([make_host("a"), make_host("b")], [make_server("s", "a", cpu_cores=1.0, status="SHUTOFF")])
     with pytest.raises(UnsafePlan, match="s is to move and cannot"):
-        steps_of(problem_of(cluster), {"s": "b"}, cold=False)
+        steps_of(problem_of(cluster), {"s": "b"}, ways=Ways(cold=False))
 
 
 def test_no_moves_no_actions() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from optimizer.cluster import Image, Obstacle
-from optimizer.movability import migration_type, obstacles
+from optimizer.movability import Ways, obstacles
 from tests.support.clusters import in_flight, make_cluster, make_flavor, make_host, make_server
 
 
 def kinds(server: dict[str, Any], specs: dict[str, str] | None = None, properties: dict[str, str] | None = None,
-          fields: dict[str, Any] | None = None, **options: bool) -> list[str]:
+          fields: dict[str, Any] | None = None, **options: Any) -> list[str]:
     """The kinds of obstacle of a server with a flavor, an image, and other fields of its cluster."""
     one = make_server("s1", **{"host": "a", "flavor": "special", "image": None if properties is None else "image", **server})
     cluster = make_cluster([make_host("a"), make_host("down", state="down")], [one],
@@ -63,11 +63,13 @@ def test_a_migration_under_way_says_more_than_the_task_state() -> None:
 
 @pytest.mark.parametrize(("server", "options", "expected"), [
     ({"locked": True}, {"move_locked": True}, []),
-    ({"status": "PAUSED"}, {"live": False}, ["migration_type"]), ({"status": "SHUTOFF"}, {"cold": False}, ["migration_type"]),
-    ({"status": "ERROR"}, {"live": False}, ["status"]),
-    ({"status": "ACTIVE"}, {"live": False}, []), ({"status": "ACTIVE"}, {"cold": False}, []),
+    ({"status": "PAUSED"}, {"ways": Ways(live=False)}, ["migration_type"]),
+    ({"status": "SHUTOFF"}, {"ways": Ways(cold=False)}, ["migration_type"]), ({"status": "ERROR"}, {"ways": Ways(live=False)}, ["status"]),
+    ({"status": "ACTIVE"}, {"ways": Ways(live=False)}, []), ({"status": "ACTIVE"}, {"ways": Ways(cold=False)}, []),
+    ({"status": "PAUSED"}, {"ways": Ways(cold_only={"s1"})}, ["migration_type"]), ({"status": "PAUSED"}, {"ways": Ways(live_only={"s1"})}, []),
+    ({"status": "SHUTOFF"}, {"ways": Ways(live_only={"s1"})}, ["migration_type"]), ({"status": "ACTIVE"}, {"ways": Ways(cold_only={"s1"})}, []),
 ])
-def test_what_the_operator_allows(server: dict[str, Any], options: dict[str, bool], expected: list[str]) -> None:
+def test_what_the_operator_allows(server: dict[str, Any], options: dict[str, Any], expected: list[str]) -> None:
     assert kinds(server, **options) == expected
 
 
@@ -78,4 +80,12 @@ def test_what_the_operator_allows(server: dict[str, Any], options: dict[str, boo
     ("PAUSED", True, True, "live"), ("SHUTOFF", True, True, "cold"),
 ])
 def test_migration_type(status: str, live: bool, cold: bool, expected: str | None) -> None:
-    assert migration_type(make_server("s1", "a", status=status), live=live, cold=cold) == expected
+    assert Ways(live, cold).of(make_server("s1", "a", status=status)) == expected
+
+
+def test_a_server_that_moves_in_one_way_alone() -> None:
+    active = make_server("s1", "a")
+    assert Ways(cold_only={"s1"}).of(active) == "cold"
+    assert Ways(live_only={"s1"}).of(active) == "live"
+    assert Ways(cold=False, cold_only={"s1"}).of(active) is None
+    assert Ways(live_only={"s2"}, live=False).of(active) == "cold"

@@ -38,7 +38,7 @@ class Site:
                          say=lambda text: None)
 
     def apply(self, plan: Plan, yes: bool = True) -> Outcome | None:
-        return apply_plan(plan, SnapshotSource(self.path), limits=Limits(), model=TimeModel(), max_age_s=60, seed=0, pace=0,
+        return apply_plan(plan, SnapshotSource(self.path), limits=Limits(), model=TimeModel(), max_age_s=60, advised=False, seed=0, pace=0,
                           report=self.events.append, confirm=lambda cluster: yes)
 
     def done(self, plan: Plan) -> Outcome:

@@ -16,6 +16,7 @@ from optimizer.constraints.movable import Movable
 from optimizer.constraints.soft_group import SoftGroup
 from optimizer.constraints.traits import TraitNeed, Traits
 from optimizer.constraints.zone import ZonePin
+from optimizer.movability import Ways
 from policy_sources.nova import constraints
 from tests.support.clusters import make_cluster, make_flavor, make_group, make_host, make_server
 
@@ -68,7 +69,7 @@ def test_hypervisors_count_where_they_differ(fields: dict[str, Any], there: bool
                       [make_server("live", "a"), make_server("off", "a", status="SHUTOFF"), make_server("paused", "a", status="PAUSED")])
     found = [rule for rule in constraints(of) if isinstance(rule, Hypervisor)]
     assert found == ([Hypervisor(frozenset({"live", "paused"}))] if there else [])
-    assert [rule for rule in constraints(of, live=False) if isinstance(rule, Hypervisor)] == ([Hypervisor(frozenset())] if there else [])
+    assert [rule for rule in constraints(of, ways=Ways(live=False)) if isinstance(rule, Hypervisor)] == ([Hypervisor(frozenset())] if there else [])
 
 
 def test_an_empty_cloud() -> None:

@@ -56,7 +56,8 @@ OBJECTIVES: tuple[Objective, ...] = (
     Misplaced((Wish(("s0", "s1", "s3"), frozenset({"h0", "h2"}), True), Wish(("s1", "s2"), frozenset({"h0"}), False))),
     Crowded(("s0", "s1", "s2", "s4")), Crowded(("s1", "s2", "s3", "s4", "s5"), 2),
     Scattering(("s0", "s1", "s2"), PAIRS, at_least=3), Scattering(("s1", "s2", "s3", "s4"), {}, at_most=1),
-    Scattering(("s0", "s1", "s5"), PAIRS, at_least=2, at_most=2), Lonely(("s0", "s1"), ("s2", "s3"), PAIRS), Lonely(("s1", "s2", "s3"), ("s3", "s4"), {}))
+    Scattering(("s0", "s1", "s5"), PAIRS, at_least=2, at_most=2), Lonely(("s0", "s1"), ("s2", "s3"), PAIRS),
+    Lonely(("s1", "s2", "s3"), ("s3", "s4"), {}))
 """Every kind of objective that asks for no rule, over hosts h0, h1 and so on and servers s0, s1 and so on."""
 
 
