@@ -26,6 +26,8 @@ from policy_sources.base import PolicySource
 from policy_sources.vocabulary.base import Policy
 from strategies.base import Parameters, Strategy
 
+_NOTES = 100  # notes that a plan holds at most
+
 Say = Callable[[str], None]
 
 
@@ -96,11 +98,12 @@ def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: 
 
 
 def _cited(actions: tuple[Action, ...], served: Mapping[str, tuple[str, ...]], policy: Policy) -> tuple[Action, ...]:
-    """The actions with the rules that they serve, and those by which they are advice only."""
+    """The actions with the rules that they serve, which say more than the strategy does, and those by which they are advice only."""
     found = []
     for action in actions:
         origins = served.get(action.input_parameters.resource_id, ())
-        reason = f"{action.reason}; so that {' and '.join(origins)} {'holds' if len(origins) == 1 else 'hold'}" if origins else action.reason
+        reason = f"{' and '.join(origins)} {'is' if len(origins) == 1 else 'are'} broken, and {'holds' if len(origins) == 1 else 'hold'} after it"
+        reason = reason if origins else action.reason
         found.append(replace(action, policy=origins, reason=reason, advised=policy.advised.get(action.input_parameters.resource_id)))
     return tuple(found)
 
@@ -130,6 +133,8 @@ def _notes(problem: Problem) -> tuple[str, ...]:
     notes = list(cluster.notes)
     if cluster.load is not None and cluster.load.missing:
         notes.append(f"{len(cluster.load.missing)} of {len(cluster.servers)} servers have no measures; taken as {cluster.load.missing_means}.")
-    notes += [f"Already broken, {found.origin or found.rule}: {found.text}."
-              for found in check(problem.constraints, cluster, placement_of(cluster))][:20]
-    return tuple(notes)
+    broken: dict[str, list[str]] = {}
+    for found in check(problem.constraints, cluster, placement_of(cluster)):
+        broken.setdefault(found.origin or found.rule, []).append(found.text)
+    notes += [f"Already broken, {who}: {texts[0]}{f', and {len(texts) - 1} more' if len(texts) > 1 else ''}." for who, texts in broken.items()]
+    return tuple(notes[:_NOTES])

@@ -41,6 +41,9 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
         cfg.BoolOpt("shared_storage", default=_TIME.shared_storage, help="Disks of servers lie on storage that all hosts share."),
     ],
+    "policy": [
+        cfg.MultiStrOpt("sources", default=[], help="Sources of rules, in the form of --policy; may be given several times."),
+    ],
     "solver": [
         cfg.IntOpt("threads", default=os.cpu_count() or 1, min=1, sample_default="number of CPUs", help="Threads the solver may use."),
     ],

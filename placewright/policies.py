@@ -17,6 +17,7 @@ from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from policy_sources.base import PolicySource, Rule, RuleSet, policy_of, rules_of
 from policy_sources.vocabulary.base import Policy
+from policy_sources.vocabulary.selectors import Catalog
 
 _MET = 1e-9
 _CLASH_S = 5.0  # what the search for one clash may take for each question it asks, and six times this in all
@@ -48,7 +49,7 @@ def read_policies(sources: Sequence[PolicySource], cluster: Cluster, say: Callab
     for source in sources:
         say(f"reading the rules of {source.name}")
         sets.append(source.read(cluster))
-    return Rules(tuple(sets), policy_of(cluster, (rule for one in sets for rule in one.rules)))
+    return Rules(tuple(sets), policy_of(Catalog(cluster), (rule for one in sets for rule in one.rules)))
 
 
 def references(rules: Rules) -> tuple[PolicyRef, ...]:
@@ -62,7 +63,7 @@ def recalled(references: Iterable[PolicyRef], cluster: Cluster) -> Rules:
     """The rules of a plan, as they are in a cluster; raises PolicyError for those that this program does not know."""
     sets = tuple(RuleSet(one.source, rules_of(one.source, [(rule.origin, rule.statement) for rule in one.rules], one.revision), one.read_at,
                          one.revision) for one in references)
-    return Rules(sets, policy_of(cluster, (rule for one in sets for rule in one.rules)))
+    return Rules(sets, policy_of(Catalog(cluster), (rule for one in sets for rule in one.rules)))
 
 
 def with_policy(problem: Problem, policy: Policy) -> Problem:
@@ -123,11 +124,12 @@ def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placemen
     cluster = problem.cluster
     involved = _involved(cluster, rules.policy, placement)
     part = cluster.with_servers(tuple(server for server in cluster.servers if server.id in involved))
-    must = [rule for rule in rules.rules if rule.says.should is None and policy_of(part, [rule]).constraints]
+    catalog = Catalog(part)
+    must = [rule for rule in rules.rules if rule.says.should is None and policy_of(catalog, [rule]).constraints]
     until = time.monotonic() + 6 * _CLASH_S
 
     def impossible(some: Sequence[Rule]) -> bool:
-        policy = policy_of(part, some)
+        policy = policy_of(catalog, some)
         wanted = Problem(part, (*nova, *policy.constraints), (policy.broken,))
         if not policy.broken or sum(wanted.values(placement_of(part))) <= _MET:
             return False

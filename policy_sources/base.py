@@ -82,9 +82,9 @@ def described(where: str, fault: Fault) -> str:
     return f"{where}: {fault.path}: {fault.text}" if fault.path else f"{where}: {fault.text}"
 
 
-def policy_of(cluster: Cluster, rules: Iterable[Rule]) -> Policy:
-    """What rules mean to the optimizer in a cluster."""
-    draft = Draft(Catalog(cluster))
+def policy_of(catalog: Catalog, rules: Iterable[Rule]) -> Policy:
+    """What rules mean to the optimizer in a cluster; a catalog serves for many questions about the same one."""
+    draft = Draft(catalog)
     for rule in rules:
         rule.says.draft(draft, str(rule.origin))
     return draft.finished()

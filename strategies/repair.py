@@ -44,11 +44,11 @@ class Repair:
         return ()
 
     def reason(self, cluster: Cluster, before: Placement, after: Placement, move: Move, parameters: RepairParameters) -> str:
-        """Which server group comes together or apart; else that the move serves another."""
+        """Which server group comes together or apart; else that the move makes room for others."""
         for group in cluster.groups:
             if move.server in group.members:
                 return f"{group.policy} group {group.name} has a member on {move.source} that is to leave"
-        return f"{move.source} or {move.destination} has to change for a rule to hold"
+        return f"{move.source} needs room for servers that other rules send there"
 
 
 def _breaches(rule: Constraint) -> Objective | None:

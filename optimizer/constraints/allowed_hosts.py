@@ -39,5 +39,5 @@ class AllowedHosts:
             here = placement[server_id]
             for need in needs:
                 if not need.admits(here):
-                    yield Violation(self.name, f"{server.name} is not to be on {here} ({need.origin})", (server_id,), here,
+                    yield Violation(self.name, f"{server.name} is not to be on {here}", (server_id,), here,
                                     inherited=here == server.host, origin=need.origin)

@@ -9,6 +9,7 @@ from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
 from optimizer.problem import Level
@@ -83,6 +84,19 @@ def _balance_cost(compiled: Compiled, objective: BalanceCost) -> float:
     return float(max(0, objective.target * first - second))
 
 
+def _misplaced(compiled: Compiled, objective: Misplaced) -> float:
+    """Each server for itself: the fewest wishes it can break, on a host that it may go to or stays on."""
+    classes, broken = compiled.misplaced(objective)
+    concerned = np.flatnonzero(broken[classes, compiled.arrays.home] > 0)  # whoever breaks none now need not
+    least = 0
+    for s in concerned.tolist():
+        open_to = compiled.arrays.allowed(s) & bool(compiled.able[s])
+        wishes = broken[classes[s]]
+        least += int(min(wishes[compiled.arrays.home[s]], wishes.min(where=open_to, initial=np.iinfo(np.int64).max)))
+    return float(least)
+
+
 _BOUNDS: Mapping[type[Objective], Callable[[Compiled, Any], float]] = {
     HostsInUse: _hosts_in_use, Remaining: _remaining, LoadCost: _load_cost, BalanceCost: _balance_cost,
+    Misplaced: _misplaced,
 }

@@ -9,7 +9,7 @@ from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.problem import Problem, better
 from optimizer.result import LevelResult, Result, Status, Step
-from optimizer.solvers import annealing, bounds, emptying, levelling, levelling_bound, lns, local_search, patterns, repair
+from optimizer.solvers import annealing, bounds, emptying, levelling, levelling_bound, lns, local_search, mending, patterns, repair
 from optimizer.solvers.cp_sat import check_objectives, size, solve_cp_sat
 from optimizer.solvers.cp_sat_model import everything
 from optimizer.solvers.stop import Part, Stop
@@ -149,6 +149,11 @@ def _repair(search: _Search) -> Bounds:
     return _bounds(search)
 
 
+def _mend(search: _Search) -> Bounds:
+    mending.improve(search.compiled, search.where, search.stop, search.offers("mending"))
+    return _bounds(search)
+
+
 def _level(search: _Search) -> Bounds:
     levelling.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("levelling"))
     return levelling_bound.level_bounds(search.compiled, search.where, search.stop)
@@ -206,6 +211,7 @@ def _search_neighbourhoods(search: _Search) -> Bounds:
 STAGES: tuple[Stage, ...] = (
     Stage("bounds", lambda search: True, _bounds),
     Stage("repair", lambda search: repair.applies(search.compiled), _repair),
+    Stage("mending", lambda search: mending.applies(search.compiled), _mend),
     Stage("levelling", lambda search: levelling.applies(search.compiled), _level),
     Stage("patterns", lambda search: patterns.applies(search.compiled), _pattern),
     Stage("emptying", lambda search: emptying.applies(search.compiled), _choose_and_pack),

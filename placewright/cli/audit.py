@@ -7,7 +7,19 @@ from typing import Any
 
 from migrate.plan import write_plan
 from placewright.audit import run_audit
-from placewright.cli.common import Rows, add_source, check_writable, config, console, seconds, source_of, stopped_by_ctrl_c, whole
+from placewright.cli.common import (
+    Rows,
+    add_policies,
+    add_source,
+    check_writable,
+    config,
+    console,
+    policies_of,
+    seconds,
+    source_of,
+    stopped_by_ctrl_c,
+    whole,
+)
 from placewright.cli.plan_view import COLUMNS, remarks, rows
 from placewright.config import time_model
 from strategies.base import ParameterError
@@ -25,6 +37,7 @@ class AuditRun(Rows):
         parser.add_argument("--param", metavar="KEY=VALUE", action="append", default=[], type=_assignment,
                             help="A parameter of the strategy; VALUE is JSON or plain text, KEY may go into an object with dots "
                                  "(thresholds.instance_cpu_usage=0.05). May be given several times.")
+        add_policies(parser)
         parser.add_argument("--max-moves", metavar="N", type=whole(0), help="Move at most so many servers.")
         parser.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=60.0, help="Solve at most so long. Default: 60.")
         parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of everything random. Default: 0.")
@@ -37,7 +50,9 @@ class AuditRun(Rows):
         check_writable(options.out, read=[options.snapshot])
         out = console(self)
         with stopped_by_ctrl_c(), out.status("starting") as status:
-            plan = run_audit(source_of(options, conf), strategy(options.strategy), _merged(options.param), max_moves=options.max_moves,
+            source = source_of(options, conf)
+            policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
+            plan = run_audit(source, strategy(options.strategy), _merged(options.param), policies=policies, max_moves=options.max_moves,
                              time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
                              model=time_model(conf), say=status.update)
         if options.out is not None:

@@ -21,7 +21,9 @@ from rich.table import Table
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import DocumentError
 from placewright.config import gnocchi_settings, load_config
+from placewright.policy_table import POLICY_SOURCES, policy_sources
 from placewright.sources import CloudSource, SnapshotSource
+from policy_sources.base import PolicySource
 
 
 class UsageError(PlacewrightError):
@@ -105,12 +107,24 @@ def config(command: Command) -> cfg.ConfigOpts:
     return load_config(getattr(command.app_args, "config_file", ()))
 
 
-def add_source(parser: argparse.ArgumentParser, *, snapshot: str = "--snapshot", verb: str = "Read") -> None:
-    """Add --cloud and the option for a snapshot file, one of which must be given."""
-    group = parser.add_mutually_exclusive_group(required=True)
+def add_source(parser: argparse.ArgumentParser, *, snapshot: str = "--snapshot", verb: str = "Read", required: bool = True) -> None:
+    """Add --cloud and the option for a snapshot file, one of which must be given (where ``required``)."""
+    group = parser.add_mutually_exclusive_group(required=required)
     group.add_argument("--cloud", metavar="NAME", help=f"{verb} this cloud of clouds.yaml; \"envvars\" is the one of the OS_* variables.")
     group.add_argument(snapshot, metavar="FILE", dest="snapshot", type=Path,
                        help=f"{verb} a snapshot file (plain, .gz or .xz)" + (" in the simulator." if snapshot == "--simulate" else "."))
+
+
+def add_policies(parser: argparse.ArgumentParser) -> None:
+    """Add --policy."""
+    known = ", ".join(kind.usage for kind in POLICY_SOURCES.values())
+    parser.add_argument("--policy", metavar="SOURCE", action="append", default=[],
+                        help=f"Rules from this source, besides those of the settings: {known}. May be given several times.")
+
+
+def policies_of(named: Sequence[str], source: CloudSource | SnapshotSource | None, conf: cfg.ConfigOpts) -> list[PolicySource]:
+    """The sources of rules that are named, as the settings have them read; a cloud's Keystone proves to some of them who we are."""
+    return policy_sources(named, conf, source if isinstance(source, CloudSource) else None)
 
 
 def source_of(options: argparse.Namespace, conf: cfg.ConfigOpts) -> CloudSource | SnapshotSource:

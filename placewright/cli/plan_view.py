@@ -36,8 +36,10 @@ def remarks(plan: Plan, out: Console) -> None:
         proof = "no bound known" if level.bound is None else f"proven bound {level.bound:.6g}, gap {100 * (level.gap or 0):.2f} %"
         out.print(f"{level.name}: {level.value:.6g} ({proof})", soft_wrap=True)
     for refused in plan.refused[:SHOWN_REFUSALS]:
-        out.print(f"refused by {refused.rule}: {refused.text}", soft_wrap=True)
+        out.print(f"refused by {refused.origin or refused.rule}: {refused.text}", soft_wrap=True)
     if len(plan.refused) > SHOWN_REFUSALS:
         out.print(f"... and {len(plan.refused) - SHOWN_REFUSALS} more refusals (in the plan file)")
+    for clash in plan.clashes:
+        out.print(f"clash: {clash.text}", soft_wrap=True)
     for note in plan.notes:
         out.print(f"note: {note}", soft_wrap=True)

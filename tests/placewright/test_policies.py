@@ -23,6 +23,7 @@ from placewright.sources import SnapshotSource
 from policy_sources import nova
 from policy_sources.base import PolicyError, Rule, RuleSet, policy_of, rules_of
 from policy_sources.vocabulary.kinds import KINDS
+from policy_sources.vocabulary.selectors import Catalog
 from strategies.registry import strategy
 from tests.support.clusters import LOAD, clusters, make_cluster, make_host, make_server
 
@@ -42,7 +43,7 @@ class Said:
 
 def rules(cluster: Cluster, *rows: dict[str, Any]) -> Rules:
     said = Said(rows).read(cluster)
-    return Rules((said,), policy_of(cluster, said.rules))
+    return Rules((said,), policy_of(Catalog(cluster), said.rules))
 
 
 def ids(*names: str) -> dict[str, Any]:
@@ -149,8 +150,8 @@ def test_what_is_broken_is_repaired_with_the_fewest_moves(site: Site, kind: str)
     assert (plan.levels[0].value, plan.levels[0].gap, plan.status) == (0.0, 0.0, "optimal")
     assert len(plan.actions) == fewest(site.cluster, row)
     assert all(action.policy == ("test:rules rule 1 (revision r1)",) for action in plan.actions)
-    assert all("so that test:rules rule 1 (revision r1) holds" in action.reason for action in plan.actions)
-    lasting = [rule for rule in policy_of(site.cluster, Said([row]).read(site.cluster).rules).constraints if rule.continuous]
+    assert all(action.reason == "test:rules rule 1 (revision r1) is broken, and holds after it" for action in plan.actions)
+    lasting = [rule for rule in policy_of(Catalog(site.cluster), Said([row]).read(site.cluster).rules).constraints if rule.continuous]
     for placement in states(site.cluster, plan):
         assert [found for found in check(lasting, site.cluster, placement) if not found.inherited] == []
     outcome = site.apply(plan)
@@ -305,7 +306,7 @@ def minimal(cluster: Cluster, rows: list[dict[str, Any]], plan: Plan) -> bool:
 
 def possible(cluster: Cluster, chosen: Sequence[Rule]) -> bool:
     """Whether some legal placement breaks none of the rules, by trying all."""
-    policy = policy_of(cluster, chosen)
+    policy = policy_of(Catalog(cluster), chosen)
     constraints = (*nova.constraints(cluster), *policy.constraints)
     for there in product([host.name for host in cluster.hosts], repeat=len(cluster.servers)):
         placement = dict(zip((server.id for server in cluster.servers), there, strict=True))

@@ -1,0 +1,128 @@
+"""Mending: rules that are broken, about where servers are and who is with whom, are put right by the servers that have a part in it.
+
+Whoever has a part in a breach goes where that helps most, one after the other and again as long as it helps; then the hosts concerned are given to
+the exact solver, a few at a time.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optimizer.arrays import Index, Ints, Mask
+from optimizer.objectives.base import Objective
+from optimizer.objectives.crowded import Crowded
+from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.lonely import Lonely
+from optimizer.objectives.misplaced import Misplaced
+from optimizer.objectives.overload import Overload
+from optimizer.objectives.scattering import Scattering
+from optimizer.solvers.local_search import State
+from optimizer.solvers.stop import Stop
+from optimizer.solvers.terms import Compiled
+
+_ROWS = 1_000  # servers whose ways are looked at together
+_WORTH = 1e-12  # smaller changes are rounding
+
+
+def applies(compiled: Compiled) -> bool:
+    """Whether some level counts breaches of rules about single servers or groups."""
+    kinds = (Misplaced, Crowded, Scattering, Lonely)
+    return any(isinstance(term.objective, kinds) for level in compiled.problem.levels for term in level)
+
+
+def improve(compiled: Compiled, where: Index, stop: Stop, found: Callable[[Index], None]) -> Index:
+    """Move those that have a part in a breach as long as it helps; ``found`` gets the placement after each round."""
+    state = State(compiled, where)
+    while stop.remaining_s() > 0 and _round(state, np.flatnonzero(concerned(compiled, state.now.where) & compiled.arrays.movable), stop):
+        found(state.now.where)
+    return state.now.where
+
+
+def _round(state: State, servers: npt.NDArray[np.intp], stop: Stop) -> bool:
+    """Each of some servers, those first whose moving helps most, goes where that helps most by then; whether any did."""
+    moved = False
+    for begin in range(0, len(servers), _ROWS):
+        rows = servers[begin:begin + _ROWS].astype(np.int32)
+        legal, cost = state.tables(rows)
+        best = np.where(legal, cost, np.inf).min(axis=1)
+        for s in rows[np.argsort(best, kind="stable")[:int((best < -_WORTH).sum())]].tolist():
+            if stop.remaining_s() <= 0:
+                return moved
+            one, change = state.tables(np.array([s], dtype=np.int32))
+            place = int(np.where(one[0], change[0], np.inf).argmin())
+            if one[0, place] and change[0, place] < -_WORTH:
+                state.move(s, place)
+                moved = True
+    return moved
+
+
+def concerned(compiled: Compiled, where: Index) -> Mask:
+    """The servers (S) that have a part in a breach of some rule in a placement (places)."""
+    found = np.zeros(len(where), dtype=np.bool_)
+    hosts = (where // np.int32(compiled.arrays.modes)).astype(np.int32)
+    for level in compiled.problem.levels:
+        for term in level:
+            if find := _PARTS.get(type(term.objective)):
+                found |= find(compiled, hosts, term.objective)
+    return found
+
+
+def _of_misplaced(compiled: Compiled, hosts: Index, objective: Misplaced) -> Mask:
+    classes, broken = compiled.misplaced(objective)
+    out: Mask = broken[classes, hosts] > 0
+    return out
+
+
+def _chosen(hosts: Index, members: Index, some: Mask) -> Mask:
+    """The mask (S) of the members that ``some`` (one for each member) marks."""
+    mask = np.zeros(len(hosts), dtype=np.bool_)
+    mask[members[some]] = True
+    return mask
+
+
+def _of_crowded(compiled: Compiled, hosts: Index, objective: Crowded) -> Mask:
+    members = compiled.members(objective.members)
+    count = np.bincount(hosts[members], minlength=len(compiled.arrays.room))
+    return _chosen(hosts, members, count[hosts[members]] > objective.max_per_host)
+
+
+def _of_scattering(compiled: Compiled, hosts: Index, objective: Scattering) -> Mask:
+    members = compiled.members(objective.members)
+    count = len(set(compiled.domain(objective.domains)[hosts[members]].tolist()))
+    off = count < objective.at_least or (objective.at_most is not None and count > objective.at_most)
+    return _chosen(hosts, members, np.full(len(members), off and len(members) > 0))
+
+
+def _of_lonely(compiled: Compiled, hosts: Index, objective: Lonely) -> Mask:
+    domain, members, needs = compiled.domain(objective.domains), compiled.members(objective.members), compiled.members(objective.needs)
+    alone = ~np.isin(domain[hosts[members]], domain[hosts[needs]])
+    return _chosen(hosts, members, alone) | _chosen(hosts, needs, np.full(len(needs), alone.any()))
+
+
+def _of_load_cost(compiled: Compiled, hosts: Index, objective: LoadCost) -> Mask:
+    amounts = np.array([server.resources.get(objective.resource, 0) for server in compiled.problem.cluster.servers], dtype=np.int64)
+    return _beyond(hosts, amounts, {compiled.host_index[name]: most for name, most in objective.safety.items() if name in compiled.host_index},
+                   len(compiled.arrays.room))
+
+
+def _of_overload(compiled: Compiled, hosts: Index, objective: Overload) -> Mask:
+    limits = map(objective.limit, compiled.problem.cluster.hosts)
+    return _beyond(hosts, compiled.balance[objective.metric].load, {h: limit for h, limit in enumerate(limits) if limit is not None},
+                   len(compiled.arrays.room))
+
+
+def _beyond(hosts: Index, amounts: Ints, limits: Mapping[int, int], count: int) -> Mask:
+    """The servers with an amount on hosts whose sum is beyond a limit."""
+    used = np.zeros(count, dtype=np.int64)
+    np.add.at(used, hosts, amounts)
+    full = np.zeros(count, dtype=np.bool_)
+    full[[h for h, most in limits.items() if used[h] > most]] = True
+    mask: Mask = full[hosts] & (amounts > 0)
+    return mask
+
+
+_PARTS: Mapping[type[Objective], Callable[[Compiled, Index, Any], Mask]] = {
+    Misplaced: _of_misplaced, Crowded: _of_crowded, Scattering: _of_scattering, Lonely: _of_lonely, LoadCost: _of_load_cost, Overload: _of_overload,
+}

@@ -1,0 +1,170 @@
+"""placewright policy: which rules there are, whether they are well written, and what they say of a server."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from optimizer.cluster import Cluster, Server
+from optimizer.constraints.base import check
+from optimizer.errors import PlacewrightError
+from optimizer.placement import placement_of
+from placewright.audit import nova_rules
+from placewright.cli.common import Rows, add_policies, add_source, config, console, policies_of, source_of
+from placewright.policies import Rules, read_policies
+from policy_sources.base import Rule, policy_of
+from policy_sources.vocabulary.base import Policy
+from policy_sources.vocabulary.selectors import Catalog, Hosts, Servers
+from strategies.base import Parameters
+
+NOBODY = Cluster(name="nobody", taken_at="", hosts=())
+
+
+class PolicyList(Rows):
+    """List the rules of all sources: what they demand, of whom, and whether they hold."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        add_source(parser)
+        add_policies(parser)
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each rule; what else the sources said on stderr."""
+        conf, out = config(self), console(self)
+        source = source_of(options, conf)
+        policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
+        cluster = source.cluster()
+        rules = read_policies(policies, cluster, lambda text: None)
+        for one in rules.sets:
+            revision = f", revision {one.revision}" if one.revision else ""
+            out.print(f"{one.source}: {len(one.rules)} rules, read at {one.read_at}{revision}", soft_wrap=True)
+        for note in rules.notes:
+            out.print(f"note: {note}", soft_wrap=True)
+        catalog = Catalog(cluster)
+        return ("Source", "Where", "Rule", "Weight", "Servers", "Hosts", "Broken", "Why"), [_row(catalog, rule) for rule in rules.rules]
+
+
+class PolicyCheck(Rows):
+    """Check that rules can be read and understood, all faults at once; with a cluster also whom they select."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("policy", metavar="SOURCE", nargs="+", help="A source of rules, such as file:rules.yaml (see --policy of audit run).")
+        add_source(parser, required=False)
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each source; faults end the command with exit code 1."""
+        conf, out = config(self), console(self)
+        source = source_of(options, conf) if options.cloud is not None or options.snapshot is not None else None
+        policies = policies_of(options.policy, source, conf)
+        cluster = NOBODY if source is None else source.cluster()
+        faults, found = list[str](), list[tuple[Any, ...]]()
+        for policy in policies:
+            try:
+                rules = read_policies([policy], cluster, lambda text: None)
+            except PlacewrightError as error:
+                faults.append(str(error))
+                continue
+            kinds = sorted({rule.says.rule for rule in rules.rules})
+            found.append((policy.name, len(rules.rules), ", ".join(kinds), rules.sets[0].revision))
+            for note in rules.sets[0].notes if source is None else rules.notes:
+                out.print(f"note: {note}", soft_wrap=True)
+        if faults:
+            raise PlacewrightError("\n".join(faults))
+        return ("Source", "Rules", "Kinds", "Revision"), found
+
+
+class PolicyExplain(Rows):
+    """Explain what rules say of a server: all that speak of it, or with --host whether it may go there, which rule says no and who wrote it."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("server", metavar="SERVER", help="Name or UUID of the server.")
+        parser.add_argument("--host", metavar="HOST", help="Name of a host it might go to.")
+        add_source(parser)
+        add_policies(parser)
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each rule that speaks of the server, or that its arrival on the host would break; the answer in words on stderr."""
+        conf, out = config(self), console(self)
+        source = source_of(options, conf)
+        policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
+        cluster = source.cluster()
+        server = _server(cluster, options.server)
+        rules = read_policies(policies, cluster, lambda text: None)
+        if options.host is None:
+            out.print(f"{server.name} ({server.id}) is on {server.host}", soft_wrap=True)
+            catalog = Catalog(cluster)
+            return ("Source", "Where", "Rule", "Weight", "Holds", "Why"), [
+                (rule.origin.source, rule.origin.where, rule.says.rule, _weight(rule), "no" if _broken(cluster, policy) else "yes", rule.says.why)
+                for rule in rules.rules if _speaks_of(policy := policy_of(catalog, [rule]), server.id)]
+        if options.host not in cluster.host_by_name:
+            raise PlacewrightError(f"there is no host {options.host!r}; placewright cluster show lists them")
+        against = list(_against(cluster, rules, server, options.host))
+        if server.host == options.host:
+            out.print(f"{server.name} is on {options.host} now", soft_wrap=True)
+        elif any(weight == "must" for _, _, weight, _ in against):
+            out.print(f"{server.name} may not go to {options.host}", soft_wrap=True)
+        else:
+            out.print(f"{server.name} may go to {options.host}" + (", against what should be" if against else ""), soft_wrap=True)
+        return ("Rule", "Who says so", "Weight", "Text"), against
+
+
+def _server(cluster: Cluster, name: str) -> Server:
+    """The server of a name or id; raises PlacewrightError where there is none or several."""
+    found = [server for server in cluster.servers if name in (server.id, server.name)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise PlacewrightError(f"there is no server {name!r} in {cluster.name}")
+    raise PlacewrightError(f"{len(found)} servers are called {name!r}; name one by its UUID: {', '.join(server.id for server in found[:10])}")
+
+
+def _row(catalog: Catalog, rule: Rule) -> tuple[Any, ...]:
+    says = rule.says
+    selected = {name: getattr(says, name) for name in type(says).model_fields}
+    servers = [len(catalog.servers(one)) for one in selected.values() if isinstance(one, Servers)]
+    hosts = [len(catalog.hosts(one)) for one in selected.values() if isinstance(one, Hosts)]
+    broken = _broken(catalog.cluster, policy_of(catalog, [rule]))
+    return (rule.origin.source, rule.origin.where, says.rule, _weight(rule), "+".join(map(str, servers)), "+".join(map(str, hosts)),
+            round(broken, 3), says.why)
+
+
+def _weight(rule: Rule) -> str:
+    return "must" if rule.says.should is None else f"{rule.says.should:g}"
+
+
+def _broken(cluster: Cluster, policy: Policy) -> float:
+    """How many breaches there are now, whatever they weigh."""
+    here = placement_of(cluster)
+    return sum(term.objective.value(cluster, here) for term in (*policy.broken, *policy.wishes))
+
+
+def _speaks_of(policy: Policy, server: str) -> bool:
+    """Whether a rule has anything to do with a server."""
+    if any(server in some for some in (policy.cold_only, policy.live_only, policy.advised, policy.dearer)):
+        return True
+    for rule in policy.constraints:
+        spoken = (getattr(rule, name, ()) for name in ("members", "needs", "obstacles"))
+        if any(server in some for some in spoken):
+            return True
+    return any(server in getattr(term.objective, "members", ()) or any(server in wish.servers for wish in getattr(term.objective, "wishes", ()))
+               for term in (*policy.broken, *policy.wishes))
+
+
+def _against(cluster: Cluster, rules: Rules, server: Server, host: str) -> Iterator[tuple[str, str, str, str]]:
+    """What stands against a server on a host: rules that its arrival breaks, and wishes."""
+    there = {**placement_of(cluster), server.id: host}
+    for found in check([*nova_rules(cluster, Parameters.model_validate({}), rules.policy), *rules.policy.constraints], cluster, there):
+        if not found.inherited:
+            yield found.rule, found.origin or "Nova", "must", found.text
+    here = placement_of(cluster)
+    for term in rules.policy.wishes:
+        more = term.objective.value(cluster, there) - term.objective.value(cluster, here)
+        if more > 0:
+            yield term.objective.name, getattr(term.objective, "origin", ""), f"{term.weight * more:g}", "one more breach of what should be"

@@ -1,0 +1,51 @@
+"""Sources of rules by the names they are given with --policy and in the settings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oslo_config import cfg
+
+from optimizer.errors import PlacewrightError
+from placewright.sources import CloudSource
+from policy_sources.base import PolicySource
+from policy_sources.file import FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What sources are made with: the settings, and the cloud, where there is one."""
+
+    conf: cfg.ConfigOpts
+    cloud: CloudSource | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of source: how it is written, and how one is made from what stands behind the colon."""
+
+    usage: str
+    make: Callable[[str, Site], PolicySource]
+
+
+POLICY_SOURCES: Mapping[str, Kind] = {
+    "file": Kind("file:RULES.yaml", lambda rest, site: FileSource(Path(rest))),
+}
+"""The one table of sources; docs/rules.md has a page for each."""
+
+
+def policy_sources(named: Sequence[str], conf: cfg.ConfigOpts, cloud: CloudSource | None) -> list[PolicySource]:
+    """The sources of some names, each once; raises PlacewrightError for a name that is none."""
+    site = Site(conf, cloud)
+    return [_source(name, site) for name in dict.fromkeys(named)]
+
+
+def _source(name: str, site: Site) -> PolicySource:
+    kind, _, rest = name.partition(":")
+    if kind not in POLICY_SOURCES:
+        known = ", ".join(kind.usage for kind in POLICY_SOURCES.values())
+        raise PlacewrightError(f"policy {name}: there is no such source of rules; there are {known}")
+    usage = POLICY_SOURCES[kind].usage
+    if (":" in usage) != bool(rest):
+        raise PlacewrightError(f"policy {name}: is not complete or too long; it is written {usage}")
+    return POLICY_SOURCES[kind].make(rest, site)
