@@ -10,8 +10,9 @@ from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from optimizer.errors import PlacewrightError
+from policy_sources.http import HttpSettings
 
-_GNOCCHI, _TIME, _LIMITS = GnocchiSettings(), TimeModel(), Limits()
+_GNOCCHI, _TIME, _LIMITS, _HTTP = GnocchiSettings(), TimeModel(), Limits(), HttpSettings()
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
     "gnocchi": [
@@ -43,6 +44,12 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "policy": [
         cfg.MultiStrOpt("sources", default=[], help="Sources of rules, in the form of --policy; may be given several times."),
+        cfg.StrOpt("opa_url", default="http://127.0.0.1:8181", help="Address of the OPA server."),
+        cfg.StrOpt("opa_token_file", help="File that holds the bearer token for OPA."),
+        cfg.StrOpt("ca_file", default=_HTTP.ca_file, help="Certificates to trust of policy services, instead of the system's."),
+        cfg.FloatOpt("timeout", default=_HTTP.timeout_s, min=0.1, help="Seconds to wait for an answer of a policy service, for each attempt."),
+        cfg.IntOpt("attempts", default=_HTTP.attempts, min=1, help="How often a policy service is asked that does not answer."),
+        cfg.FloatOpt("max_mb", default=_HTTP.max_mb, min=0.001, help="The largest answer of a policy service, in MiB."),
     ],
     "solver": [
         cfg.IntOpt("threads", default=os.cpu_count() or 1, min=1, sample_default="number of CPUs", help="Threads the solver may use."),
@@ -107,6 +114,12 @@ def time_model(conf: cfg.ConfigOpts) -> TimeModel:
     group = conf.time_model
     return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_page_factor=group.dirty_page_factor,
                      live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage)
+
+
+def http_settings(conf: cfg.ConfigOpts) -> HttpSettings:
+    """How policy services are asked, from the group [policy]."""
+    group = conf.policy
+    return HttpSettings(timeout_s=group.timeout, attempts=group.attempts, max_mb=group.max_mb, ca_file=group.ca_file)
 
 
 def limits(conf: cfg.ConfigOpts) -> Limits:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from policy_sources.base import PolicyError, PolicyUnavailable
 
@@ -56,7 +56,7 @@ class JsonService:
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._tls())) as session:
             async for attempt in AsyncRetrying(retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(self.settings.attempts),
-                                               wait=wait_exponential_jitter(0.2, 5.0), reraise=True):
+                                               wait=wait_random_exponential(0.2, 5.0), reraise=True):
                 with attempt:
                     answer = await self._once(session, method, path, body, params, accept)
                     if answer.status == 401:  # a token may have run out

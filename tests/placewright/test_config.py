@@ -8,7 +8,8 @@ from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from optimizer.errors import PlacewrightError
-from placewright.config import OPTIONS, gnocchi_settings, limits, load_config, time_model
+from placewright.config import OPTIONS, gnocchi_settings, http_settings, limits, load_config, time_model
+from policy_sources.http import HttpSettings
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def test_every_option_arrives(file: Path) -> None:
                     "memory_aggregation = max\ntimeout = 9\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\nshared_storage = yes\n"
-                    "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\n[solver]\nthreads = 2\n")
+                    "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
+                    "opa_token_file = /t\nca_file = /c\ntimeout = 5\nattempts = 1\nmax_mb = 2\n[solver]\nthreads = 2\n")
     conf = load_config([file])
     assert gnocchi_settings(conf) == GnocchiSettings(resource_type="vm", cpu="c", cpu_aggregation="rate:max", cpu_interval_s=60, memory="m",
                                                      memory_aggregation="max", timeout_s=9)
@@ -38,6 +40,8 @@ def test_every_option_arrives(file: Path) -> None:
     assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
     assert (conf.execution.plan_max_age, conf.solver.threads) == (7, 2)
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
+    assert (conf.policy.opa_url, conf.policy.opa_token_file) == ("https://opa", "/t")
+    assert http_settings(conf) == HttpSettings(timeout_s=5, attempts=1, max_mb=2, ca_file="/c")
     written = set(file.read_text().replace("=", " ").split())
     assert all(option.name in written for options in OPTIONS.values() for option in options)
 
