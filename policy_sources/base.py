@@ -10,14 +10,18 @@ from policy_sources.vocabulary.base import Draft, Policy, Statement
 from policy_sources.vocabulary.kinds import Fault, parse
 from policy_sources.vocabulary.selectors import Catalog
 
+_SHOWN = 50
+
 
 class PolicyError(PlacewrightError):
     """Rules that cannot be had, or cannot be understood; the message names the source, the place in it and what would be right."""
 
     def __init__(self, source: str, faults: Sequence[str]) -> None:
-        """One line for a single fault, else a line each."""
-        head = f"policy {source}: "
-        super().__init__(head + (faults[0] if len(faults) == 1 else f"{len(faults)} faults" + "".join(f"\n  {one}" for one in faults)))
+        """One line for a single fault, else a line each, up to 50; ``faults`` holds all."""
+        self.faults = tuple(faults)
+        shown = [*faults[:_SHOWN], *([f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else [])]
+        told = faults[0] if len(faults) == 1 else f"{len(faults)} faults" + "".join(f"\n  {one}" for one in shown)
+        super().__init__(f"policy {source}: {told}")
 
 
 class PolicyUnavailable(PolicyError):
@@ -47,13 +51,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """What a source said at one time: ``read_at`` is ISO 8601, UTC; ``notes`` are sentences for the operator."""
+    """What a source said at one time: ``read_at`` is ISO 8601, UTC; ``notes`` are sentences for the operator.
+
+    ``age_s`` is above 0 where the rules stand in for those that could not be had afresh: how long ago they were had, in seconds.
+    """
 
     source: str
     rules: tuple[Rule, ...]
     read_at: str
     revision: str = ""
     notes: tuple[str, ...] = ()
+    age_s: float = 0.0
 
 
 class PolicySource(Protocol):
