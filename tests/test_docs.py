@@ -178,7 +178,9 @@ def test_every_datasource_module_is_in_architecture_md(module):
 def test_every_setting_is_in_configuration_md(group):
     part = section(page("configuration.md"), f"[{group}]".rstrip("]"))
     for option in OPTIONS[group]:
-        default = "unset" if option.default is None else "none" if option.default == [] else option.default
+        default = "unset" if option.default is None else option.default
+        if isinstance(default, list):
+            default = ", ".join(default) or "none"
         shown = option.sample_default or (
             str(default).lower()
             if isinstance(default, bool)
