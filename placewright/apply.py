@@ -18,7 +18,7 @@ from optimizer.errors import PlacewrightError
 from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
 from placewright.audit import nova_rules
-from placewright.policies import recalled
+from placewright.policies import out_of_hours, recalled
 from placewright.sources import CloudSource, Source, without_partial_load
 from strategies.base import LoadNeed
 from strategies.registry import strategy as find_strategy
@@ -75,7 +75,8 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
 
     def rules(cluster: Cluster) -> list[Constraint]:
         """What holds while servers move: a group may be worse on the way, Nova does not mind, and the plan ends well."""
-        return [*(rule for rule in nova_rules(cluster, parameters, policy) if rule.continuous), *lasting]
+        now = datetime.now(UTC)
+        return [*(rule for rule in nova_rules(cluster, parameters, policy) if rule.continuous), *lasting, *out_of_hours(policy, cluster, now)]
 
     cloud: Cloud
     if isinstance(source, CloudSource):

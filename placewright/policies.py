@@ -4,11 +4,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from migrate.plan import Clash, PlannedRule, PolicyRef
 from optimizer.clash import smallest_clash
-from optimizer.cluster import Cluster
+from optimizer.cluster import Cluster, Obstacle
 from optimizer.constraints.base import Constraint
+from optimizer.constraints.movable import Movable
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.placement import Placement, placement_of
@@ -17,6 +19,7 @@ from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from policy_sources.base import PolicySource, Rule, RuleSet, policy_of, rules_of
 from policy_sources.vocabulary.base import Policy
+from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Catalog
 
 _MET = 1e-9
@@ -168,3 +171,18 @@ def _told(rules: Sequence[Rule]) -> str:
     if len(rules) == 1:
         return f"{said} cannot hold, whatever the others say. Change it, or give it a weight (should)."
     return f"These cannot all hold: {said}. Change one of them, or give it a weight (should)."
+
+
+def out_of_hours(policy: Policy, cluster: Cluster, now: datetime) -> list[Constraint]:
+    """A rule by which servers stay of which no window is open at a moment."""
+    said: dict[tuple[Opening, ...], tuple[Obstacle, ...]] = {}
+    stuck = {}
+    for server in cluster.servers:
+        openings = policy.windows.get(server.id, ())
+        if openings and openings not in said:
+            first = min(openings, key=lambda one: one.opens_after(now))
+            text = f"{first.origin} opens its next window at {first.opens_after(now).isoformat(timespec='minutes')}"
+            said[openings] = () if any(one.open_at(now) for one in openings) else (Obstacle(kind="policy", text=text),)
+        if openings and said[openings]:
+            stuck[server.id] = said[openings]
+    return [Movable(stuck)] if stuck else []

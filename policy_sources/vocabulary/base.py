@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from optimizer.cluster import Obstacle
 from optimizer.constraints.allowed_hosts import AllowedHosts, HostNeed
@@ -14,6 +14,7 @@ from optimizer.constraints.movable import Movable
 from optimizer.objectives.base import Objective
 from optimizer.objectives.misplaced import Misplaced, Wish
 from optimizer.problem import Term
+from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Catalog, Hosts, Servers
 
 
@@ -28,6 +29,13 @@ class Statement(BaseModel):
                                  description="What breaking it costs, compared with other such rules; without it the rule must hold.")
     why: str = Field("", max_length=500, description="What it is for, in words; shown where the rule is cited.")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError(f"need a value, not {str(value).lower()}")
+        return value
+
     def draft(self, into: "Draft", origin: str) -> None:
         """Put what the rule means to the optimizer into a draft."""
         raise NotImplementedError
@@ -39,7 +47,8 @@ class Draft:
 
     ``broken`` counts breaches of what must hold, ``wishes`` those of what should, by its weight. ``cold_only``
     and ``live_only``: server id -> origin of the rule by which it moves in this way alone. ``advised``: server id -> origin of the rule by
-    which its moves are shown but not carried out. ``dearer``: server id -> how many times as much as another's its move costs.
+    which its moves are shown but not carried out. ``dearer``: server id -> how many times as much as another's its move costs. ``windows``: server id
+    -> times of which one has to be for it to be moved.
     """
 
     catalog: Catalog
@@ -54,6 +63,7 @@ class Draft:
     live_only: dict[str, str] = field(default_factory=dict)
     advised: dict[str, str] = field(default_factory=dict)
     dearer: dict[str, int] = field(default_factory=dict)
+    windows: dict[str, list[Opening]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
 
     def servers(self, selector: Servers, origin: str) -> tuple[str, ...]:
@@ -103,7 +113,8 @@ class Draft:
         broken = [*self.broken, *([Term(Misplaced(tuple(self.out_of_place)))] if self.out_of_place else ())]
         wishes = [*self.wishes, *(Term(Misplaced(tuple(some)), weight) for weight, some in sorted(self.rather.items()))]
         return Policy(tuple(constraints), tuple(broken), tuple(wishes), dict(self.cold_only), dict(self.live_only),
-                      dict(self.advised), dict(self.dearer), tuple(self.notes))
+                      dict(self.advised), dict(self.dearer),
+                      {server: tuple(some) for server, some in self.windows.items()}, tuple(self.notes))
 
 
 @dataclass(frozen=True)
@@ -117,4 +128,5 @@ class Policy:
     live_only: Mapping[str, str] = field(default_factory=dict)
     advised: Mapping[str, str] = field(default_factory=dict)
     dearer: Mapping[str, int] = field(default_factory=dict)
+    windows: Mapping[str, tuple[Opening, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

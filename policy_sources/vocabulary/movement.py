@@ -1,11 +1,15 @@
-"""Rules about moving: who stays, and who is not migrated live."""
+"""Rules about moving: who stays, in which way others move, and when."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field
+from cronsim import CronSim, CronSimError
+from pydantic import Field, field_validator
 
 from optimizer.cluster import Obstacle
 from policy_sources.vocabulary.base import Draft, Statement
+from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Servers
 
 
@@ -68,3 +72,39 @@ class Automation(Statement):
                 into.kept[server].append(Obstacle(kind="policy", text=f"{origin} switches its automation off"))
             else:
                 into.advised.setdefault(server, origin)
+
+
+class Window(Statement):
+    """The servers are moved only at certain times; of several windows for a server one is enough. Moves that have begun are ended."""
+
+    title: ClassVar[str] = "times at which servers may be moved"
+    rule: Literal["window"]
+    should: None = Field(None, description="Such a rule always must hold.")
+    servers: Servers = Field(description="Who.")
+    cron: str = Field(description="When the window opens: minute, hour, day of the month, month, day of the week, as for cron.")
+    minutes: int = Field(ge=1, le=7 * 24 * 60, description="How long it is open.")
+    timezone: str = Field("UTC", description="Name of the time zone that cron means, such as Europe/Berlin.")
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        try:
+            CronSim(value, datetime(2026, 1, 1))
+        except CronSimError as error:
+            raise ValueError(f"{value!r} is no cron expression: {error}") from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"there is no time zone {value!r}; need a name such as Europe/Berlin or UTC") from None
+        return value
+
+    def draft(self, into: Draft, origin: str) -> None:
+        """Plans are made whenever; a move waits for nobody, and is skipped when the plan is applied outside the window."""
+        opening = Opening(self.cron, self.minutes, self.timezone, origin)
+        for server in into.servers(self.servers, origin):
+            into.windows[server].append(opening)

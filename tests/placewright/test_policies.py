@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import combinations, product
 from typing import Any
 
@@ -232,6 +233,19 @@ def test_advice_is_shown_and_carried_out_only_when_asked_for(site: Site) -> None
     assert site.apply(plan, advised=True).report.counts == {"SUCCEEDED": 2}
 
 
+@pytest.mark.parametrize(("hours", "state"), [("* *", "SUCCEEDED"), ("0 0", "SKIPPED")])
+def test_outside_its_window_a_server_stays(site: Site, hours: str, state: str) -> None:
+    """The window of a day that is not today, and one that is always open."""
+    day = "*" if state == "SUCCEEDED" else str((datetime.now(UTC).month + 5) % 12 + 1)
+    rows = ({"rule": "evacuate", "hosts": hosts("b")}, {"rule": "window", "servers": ids("b0"), "cron": f"{hours} 1 {day} *" if day != "*" else "* * * * *",
+                                                        "minutes": 60})
+    plan = site.audit(*rows)
+    assert len(plan.actions) == 2
+    done = {one.action.input_parameters.resource_id: one for one in site.apply(plan).report.actions}
+    assert (done["b0"].state, done["b1"].state) == (state, "SUCCEEDED")
+    assert state == "SUCCEEDED" or "test:rules rule 2 (revision r1) opens its next window at" in done["b0"].text
+
+
 def test_the_plan_carries_its_rules(site: Site, tmp_path: Any) -> None:
     """And holds moves against them when it is carried out, as the cluster is then."""
     rows = ({"rule": "evacuate", "hosts": hosts("b"), "why": "fan"}, {"rule": "apart", "servers": ids("b0", "b1", "c0")})
@@ -350,7 +364,7 @@ def test_clashes_are_as_small_as_can_be(data: st.DataObject) -> None:
 
 
 def test_every_kind_is_tried_here() -> None:
-    assert set(KINDS) == {*BROKEN, "keep", "automation", "no_live_migration", "no_cold_migration", "quarantine", "sensitivity"}
+    assert set(KINDS) == {*BROKEN, "keep", "automation", "no_live_migration", "no_cold_migration", "quarantine", "sensitivity", "window"}
 
 
 def test_moves_of_servers_sensitive_to_latency_are_dear(site: Site) -> None:

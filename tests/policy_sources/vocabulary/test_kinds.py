@@ -26,6 +26,8 @@ A: dict[str, Any] = {"name": "a"}
     ({"rule": "apart", "servers": {"metadata": {}}}, [("servers.metadata", "at least 1 item")]),
     ({"rule": "apart", "servers": "web"}, [("servers", "(got 'web')")]),
     ({"rule": "apart", "servers": WEB, "max_per_host": 0}, [("max_per_host", "greater than or equal to 1 (got 0)")]),
+    ({"rule": "apart", "servers": WEB, "should": True, "max_per_host": False}, [("should", "need a value, not true"),
+                                                                               ("max_per_host", "need a value, not false")]),
     ({"rule": "apart", "servers": WEB, "should": 0}, [("should", "greater than 0 (got 0)")]),
     ({"rule": "apart", "servers": WEB, "should": float("nan")}, [("should", "(got nan)")]),
     ({"rule": "apart", "servers": WEB, "should": 1e7}, [("should", "less than or equal to 1000000")]),
@@ -38,6 +40,8 @@ A: dict[str, Any] = {"name": "a"}
     ({"rule": "cap", "hosts": A, "resource": "CPU", "percent": 80}, [("resource", "(got 'CPU')")]),
     ({"rule": "cap", "hosts": A, "resource": "VCPU", "percent": 101}, [("percent", "less than or equal to 100 (got 101)")]),
     ({"rule": "automation", "servers": WEB, "level": "full"}, [("level", "'off' or 'advise' (got 'full')")]),
+    ({"rule": "window", "servers": WEB, "cron": "61 * * * *", "minutes": 0, "timezone": "Mars/Olympus"},
+     [("cron", "'61 * * * *' is no cron expression: Bad minute"), ("minutes", "(got 0)"), ("timezone", "there is no time zone 'Mars/Olympus'")]),
     ({"rule": "sensitivity", "servers": WEB, "property": "speed", "level": "very"}, [("property", "(got 'speed')"), ("level", "(got 'very')")]),
     ({"rule": "on", "servers": {"host": []}, "hosts": {"zone": 1}}, [("servers.host", "at least 1"), ("hosts.zone", "(got 1)")]),
 ])
