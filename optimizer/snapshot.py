@@ -61,6 +61,11 @@ def write_snapshot(cluster: Cluster, path: Path | str) -> None:
     write_bytes(path, _ADAPTER.dump_json(document, indent=1, exclude_defaults=True))
 
 
+def as_json(cluster: Cluster) -> bytes:
+    """The content of a snapshot file in one line, with every field: also those that a file leaves out where they are as usual."""
+    return _ADAPTER.dump_json(_Document(format="placewright.snapshot", version=1, cluster=cluster))
+
+
 T = TypeVar("T")
 
 

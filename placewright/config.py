@@ -10,8 +10,10 @@ from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from optimizer.errors import PlacewrightError
+from policy_sources.http import HttpSettings
+from policy_sources.marks import MarksSettings
 
-_GNOCCHI, _TIME, _LIMITS = GnocchiSettings(), TimeModel(), Limits()
+_GNOCCHI, _TIME, _LIMITS, _HTTP, _MARKS = GnocchiSettings(), TimeModel(), Limits(), HttpSettings(), MarksSettings()
 
 OPTIONS: dict[str, list[cfg.Opt]] = {
     "gnocchi": [
@@ -43,6 +45,15 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "policy": [
         cfg.MultiStrOpt("sources", default=[], help="Sources of rules, in the form of --policy; may be given several times."),
+        cfg.ListOpt("tenant_marks", default=sorted(_MARKS.tenant_marks), help="Marks that count when a tenant sets them on a server."),
+        cfg.FloatOpt("tenant_weight", default=_MARKS.tenant_weight, help="Weight of what tenants ask for with marks."),
+        cfg.ListOpt("ignored_flavors", default=[], help="Flavors of which no marks are looked at."),
+        cfg.StrOpt("opa_url", default="http://127.0.0.1:8181", help="Address of the OPA server."),
+        cfg.StrOpt("opa_token_file", help="File that holds the bearer token for OPA."),
+        cfg.StrOpt("ca_file", default=_HTTP.ca_file, help="Certificates to trust of policy services, instead of the system's."),
+        cfg.FloatOpt("timeout", default=_HTTP.timeout_s, min=0.1, help="Seconds to wait for an answer of a policy service, for each attempt."),
+        cfg.IntOpt("attempts", default=_HTTP.attempts, min=1, help="How often a policy service is asked that does not answer."),
+        cfg.FloatOpt("max_mb", default=_HTTP.max_mb, min=0.001, help="The largest answer of a policy service, in MiB."),
     ],
     "solver": [
         cfg.IntOpt("threads", default=os.cpu_count() or 1, min=1, sample_default="number of CPUs", help="Threads the solver may use."),
@@ -107,6 +118,18 @@ def time_model(conf: cfg.ConfigOpts) -> TimeModel:
     group = conf.time_model
     return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_page_factor=group.dirty_page_factor,
                      live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage)
+
+
+def http_settings(conf: cfg.ConfigOpts) -> HttpSettings:
+    """How policy services are asked, from the group [policy]."""
+    group = conf.policy
+    return HttpSettings(timeout_s=group.timeout, attempts=group.attempts, max_mb=group.max_mb, ca_file=group.ca_file)
+
+
+def marks_settings(conf: cfg.ConfigOpts) -> MarksSettings:
+    """What tenants may say with marks, from the group [policy]."""
+    group = conf.policy
+    return MarksSettings(frozenset(group.tenant_marks), group.tenant_weight, frozenset(group.ignored_flavors))
 
 
 def limits(conf: cfg.ConfigOpts) -> Limits:

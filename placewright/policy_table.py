@@ -7,9 +7,13 @@ from pathlib import Path
 from oslo_config import cfg
 
 from optimizer.errors import PlacewrightError
+from placewright.config import http_settings, marks_settings
 from placewright.sources import CloudSource
 from policy_sources.base import PolicySource
 from policy_sources.file import FileSource
+from policy_sources.marks import MarksSource
+from policy_sources.opa import OpaSource
+from policy_sources.rego import RegoSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,10 @@ class Kind:
 
 POLICY_SOURCES: Mapping[str, Kind] = {
     "file": Kind("file:RULES.yaml", lambda rest, site: FileSource(Path(rest))),
+    "marks": Kind("marks", lambda rest, site: MarksSource(marks_settings(site.conf))),
+    "opa": Kind("opa:PACKAGE/RULE", lambda rest, site: OpaSource(site.conf.policy.opa_url, rest, http_settings(site.conf), _file(
+        site.conf.policy.opa_token_file))),
+    "rego": Kind("rego:FILE,FOLDER,...", lambda rest, site: RegoSource(tuple(map(Path, rest.split(","))))),
 }
 """The one table of sources; docs/rules.md has a page for each."""
 
@@ -38,6 +46,10 @@ def policy_sources(named: Sequence[str], conf: cfg.ConfigOpts, cloud: CloudSourc
     """The sources of some names, each once; raises PlacewrightError for a name that is none."""
     site = Site(conf, cloud)
     return [_source(name, site) for name in dict.fromkeys(named)]
+
+
+def _file(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def _source(name: str, site: Site) -> PolicySource:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from policy_sources.base import PolicyError, PolicyUnavailable
 
@@ -39,11 +40,13 @@ class JsonService:
 
     def __init__(self, source: str, url: str, settings: HttpSettings, headers: Callable[[], Mapping[str, str]] = dict) -> None:
         """``source`` names it in messages; ``headers`` gives those that prove who we are, anew when the service says 401."""
-        self.source, self.url, self.settings, self._headers = source, url.rstrip("/"), settings, headers
+        self.source, self.settings, self._headers, self._url = source, settings, headers, url.rstrip("/")
+        self.url = re.sub(r"//[^/@]*@", "//", self._url)
 
     def ask(self, method: str, path: str, body: Any = None, params: Mapping[str, str] | None = None, accept: frozenset[int] = frozenset()) -> Answer:
         """One request; answers of another status than 200 to 299 or those in ``accept`` are errors.
 
+        ``body`` is data, or JSON that is ready to be sent.
         Raises PolicyUnavailable when the service cannot be reached, is too slow or says that it cannot answer now, PolicyError for what it
         refuses, for an answer that is not JSON and for one that is too large.
         """
@@ -53,22 +56,25 @@ class JsonService:
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._tls())) as session:
             async for attempt in AsyncRetrying(retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(self.settings.attempts),
-                                               wait=wait_exponential_jitter(0.2, 5.0), reraise=True):
+                                               wait=wait_random_exponential(0.2, 5.0), reraise=True):
                 with attempt:
-                    answer = await self._once(session, method, path, body, params)
+                    answer = await self._once(session, method, path, body, params, accept)
                     if answer.status == 401:  # a token may have run out
-                        answer = await self._once(session, method, path, body, params)
+                        answer = await self._once(session, method, path, body, params, accept)
         if not 200 <= answer.status < 300 and answer.status not in accept:
-            raise PolicyError(self.source, [f"{method} {self.url}{path} answers {answer.status}: {_reason(answer.body)}"])
+            raise PolicyError(self.source, [f"{method} {self.url}{path} answers {answer.status}: {reason(answer.body)}"])
         return answer
 
-    async def _once(self, session: aiohttp.ClientSession, method: str, path: str, body: Any, params: Mapping[str, str] | None) -> Answer:
+    async def _once(self, session: aiohttp.ClientSession, method: str, path: str, body: Any, params: Mapping[str, str] | None,
+                    accept: frozenset[int]) -> Answer:
         where = f"{method} {self.url}{path}"
         try:
-            async with session.request(method, self.url + path, json=body, params=params, headers=dict(self._headers())) as reply:
+            ready = aiohttp.BytesPayload(body, content_type="application/json") if isinstance(body, bytes) else None
+            async with session.request(method, self._url + path, data=ready, json=body if ready is None else None, params=params,
+                                       headers=dict(self._headers())) as reply:
                 raw = await self._content(reply, where)
-                if reply.status in _RETRIED:
-                    raise _Transient(self.source, [f"{where} answers {reply.status}: {_reason(_text(raw))}"])
+                if reply.status in _RETRIED - accept:
+                    raise _Transient(self.source, [f"{where} answers {reply.status}: {reason(_text(raw))}"])
                 return Answer(reply.status, self._json(raw, where, reply.status), dict(reply.headers))
         except TimeoutError:
             raise _Transient(self.source, [f"{where} did not answer within {self.settings.timeout_s:g} s"]) from None
@@ -114,7 +120,7 @@ def _text(raw: bytes) -> str:
     return raw[:200].decode("utf-8", "replace").strip()
 
 
-def _reason(body: Any) -> str:
+def reason(body: Any) -> str:
     """What a service says of its refusal: OpenStack and OPA both put it under ``message``."""
     if isinstance(body, Mapping):
         inner = body.get("error", body)

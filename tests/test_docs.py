@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from cliff.command import Command
 from cliff.lister import Lister
 
@@ -19,8 +20,11 @@ from optimizer.cluster import Cluster
 from optimizer.solvers.cp_sat_terms import TERMS
 from placewright.cli.app import COMMANDS, PlacewrightApp
 from placewright.config import OPTIONS
+from placewright.policy_table import POLICY_SOURCES
 from policy_sources.file import FileSource
 from policy_sources.marks import MARKS, WISHES
+from policy_sources.vocabulary.kinds import KINDS, parse
+from policy_sources.vocabulary.selectors import Hosts, Servers
 from strategies.registry import BUILT_IN
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +126,31 @@ def test_every_constraint_is_in_rules_md(name):
     assert re.search(rf"^\| `{name}` \|", page("rules.md"), re.MULTILINE)
 
 
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_every_kind_of_rule_is_in_rules_md_with_its_keys_and_an_example(name):
+    part = section(page("rules.md"), name, "###")
+    fields = KINDS[name].model_fields
+    assert re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) == [key for key in fields if key not in ("rule", "should", "why")]
+    (example,) = re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
+    (statement,), faults = parse([{"rule": name, **{key: value for key, value in yaml.safe_load(example).items() if key != "rule"}}])
+    assert not faults
+    assert f"rule: {name}\n" in example
+    assert isinstance(statement, KINDS[name])
+
+
+@pytest.mark.parametrize("selector", [Servers, Hosts], ids=lambda kind: kind.__name__)
+def test_every_way_to_select_is_in_rules_md(selector):
+    part = section(page("rules.md"), selector.__name__, "###")
+    assert re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE) == list(selector.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(POLICY_SOURCES))
+def test_every_source_of_rules_is_in_the_docs(name):
+    usage = POLICY_SOURCES[name].usage
+    assert f"`{usage}`" in section(page("cli.md"), "placewright audit run")
+    assert f"`{usage}`" in page("rules.md")
+
+
 @pytest.mark.parametrize("name", sorted(kind.name for kind in TERMS))
 def test_every_objective_is_in_solver_md(name):
     assert f"| `{name}` |" in section(page("solver.md"), "Objectives")
@@ -152,7 +181,9 @@ def test_every_datasource_module_is_in_architecture_md(module):
 def test_every_setting_is_in_configuration_md(group):
     part = section(page("configuration.md"), f"[{group}]".rstrip("]"))
     for option in OPTIONS[group]:
-        default = {None: "unset"}.get(option.default, option.default)
+        default = "unset" if option.default is None else option.default
+        if isinstance(default, list):
+            default = ", ".join(default) or "none"
         shown = option.sample_default or (
             str(default).lower()
             if isinstance(default, bool)

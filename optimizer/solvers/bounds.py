@@ -1,17 +1,21 @@
 """Lower bounds that hold for any legal placement, found without search."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from optimizer.arrays import Index
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
+from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.misplaced import Misplaced
+from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.scattering import Scattering
 from optimizer.problem import Level
 from optimizer.solvers import repair
 from optimizer.solvers.terms import Compiled
@@ -25,17 +29,63 @@ def level_bound(compiled: Compiled, level: Level) -> float:
 
 
 def level_bounds(compiled: Compiled, values: Sequence[float]) -> tuple[float | None, ...]:
-    """A bound for each level of a placement with these values; None where nothing is known.
+    """A bound for each level of a placement with these values; None where nothing is known but that it is not negative.
 
-    That of a later level holds for placements that are perfect in all levels before, so it is only known when this one is.
+    That of a later level may hold for placements only that are perfect in all levels before, so it is only known when this one is.
     """
     levels = compiled.problem.levels
     found: list[float | None] = [level_bound(compiled, level) for level in levels[:1]]
     for number, level in enumerate(levels[1:], start=1):
-        perfect = all(value <= _PERFECT for value in values[:number])
-        known = perfect and repair.applies(compiled) and all(isinstance(term.objective, Moves) for term in level)
-        found.append(sum(term.weight for term in level) * repair.fewest_moves(compiled) if known else None)
+        bound = level_bound(compiled, level)
+        if all(value <= _PERFECT for value in values[:number]):
+            bound = max(bound, _moving(compiled, level, levels[:number]))
+        found.append(bound if bound > _PERFECT or values[number] <= _PERFECT else None)
     return tuple(found)
+
+
+def _moving(compiled: Compiled, level: Level, before: Sequence[Level]) -> float:
+    """What a level cannot go below that counts moves, where nothing is left to repair in the levels before."""
+    if not all(isinstance(term.objective, Moves | MoveCost) and term.weight >= 0 for term in level):
+        return 0.0
+    moves, cost = _unavoidable(compiled, before)
+    if repair.applies(compiled):
+        moves = max(moves, repair.fewest_moves(compiled))
+    return sum(term.weight * (moves if isinstance(term.objective, Moves) else cost) for term in level)
+
+
+def _unavoidable(compiled: Compiled, levels: Sequence[Level]) -> tuple[int, float]:
+    """How many servers have to move, and what that costs at least, for all of them to be in place and no group to be crowded."""
+    home, cost = compiled.arrays.home, compiled.move_cost
+    objectives = [term.objective for level in levels for term in level if term.weight > 0]
+    leaving = np.zeros(len(home), dtype=np.bool_)
+    for objective in objectives:
+        if isinstance(objective, Misplaced):
+            classes, broken = compiled.misplaced(objective)
+            leaving |= broken[classes, home] > 0
+    moves, total = int(leaving.sum()), float(cost[leaving].sum())
+    counted = leaving.copy()  # who was counted once is not counted for another group
+    for members, least in (one for objective in objectives for one in _leaving(compiled, objective)):
+        rest = members[~counted[members]]
+        more = least - len(members) + len(rest)
+        if more > 0:
+            moves, total = moves + more, total + float(np.sort(cost[rest])[:more].sum())
+            counted[members] = True
+    return moves, total
+
+
+def _leaving(compiled: Compiled, objective: Objective) -> Iterator[tuple[Index, int]]:
+    """Servers of which at least so many have to change host for an objective to be 0."""
+    home = compiled.arrays.home
+    if isinstance(objective, Crowded):
+        members = compiled.members(objective.members)
+        for host in np.unique(home[members]).tolist():
+            here = members[home[members] == host]
+            yield here, len(here) - objective.max_per_host
+    elif isinstance(objective, Scattering):
+        members = compiled.members(objective.members)
+        count = len(np.unique(compiled.domain(objective.domains)[home[members]]))
+        most = count if objective.at_most is None else objective.at_most
+        yield members, max(objective.at_least - count, count - most) if len(members) else 0
 
 
 def _zero(compiled: Compiled, objective: Objective) -> float:

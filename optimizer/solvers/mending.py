@@ -5,12 +5,21 @@ the exact solver, a few at a time.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from optimizer.arrays import Index, Ints, Mask
+from optimizer.constraints.allowed_hosts import AllowedHosts, HostNeed
+from optimizer.constraints.anti_affinity import AntiAffinity
+from optimizer.constraints.base import Constraint
+from optimizer.constraints.cap import Cap
+from optimizer.constraints.dependency import Dependency
+from optimizer.constraints.fault_domains import FaultDomains
+from optimizer.constraints.load_limit import LoadLimit
+from optimizer.constraints.numa import Numa
 from optimizer.objectives.base import Objective
 from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.load_cost import LoadCost
@@ -18,6 +27,8 @@ from optimizer.objectives.lonely import Lonely
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.scattering import Scattering
+from optimizer.placement import Placement, moves_between, placement_of
+from optimizer.problem import Problem
 from optimizer.solvers.local_search import State
 from optimizer.solvers.stop import Stop
 from optimizer.solvers.terms import Compiled
@@ -30,6 +41,46 @@ def applies(compiled: Compiled) -> bool:
     """Whether some level counts breaches of rules about single servers or groups."""
     kinds = (Misplaced, Crowded, Scattering, Lonely)
     return any(isinstance(term.objective, kinds) for level in compiled.problem.levels for term in level)
+
+
+def held(problem: Problem, placement: Placement) -> Problem | None:
+    """The problem from a placement on, as if servers were there now: what counts breaches of rules in the first levels becomes constraints.
+
+    None where no level is left, or where servers have NUMA nodes. Whatever is legal in it keeps the rules as well as the placement does.
+    """
+    rules: list[Constraint] = []
+    levels = problem.levels
+    while levels and all(type(term.objective) in _PARTS for term in levels[0]):
+        rules += [rule for term in levels[0] for rule in _as_constraints(term.objective)]
+        levels = levels[1:]
+    if not levels or any(isinstance(rule, Numa) for rule in problem.constraints):
+        return None
+    moved = sum(1 for _ in moves_between(placement_of(problem.cluster), placement))
+    servers = tuple(replace(server, host=placement[server.id]) for server in problem.cluster.servers)
+    most = None if problem.max_moves is None else problem.max_moves - moved
+    return Problem(problem.cluster.with_servers(servers), (*problem.constraints, *rules), levels, most)
+
+
+def _as_constraints(objective: Objective) -> list[Constraint]:
+    """What does not let the value of an objective grow."""
+    match objective:
+        case Misplaced():
+            needs: dict[str, tuple[HostNeed, ...]] = {}
+            for wish in objective.wishes:
+                need = (HostNeed(wish.hosts, wish.inside, wish.origin),)
+                needs.update((server, needs.get(server, ()) + need) for server in wish.servers)
+            return [AllowedHosts(needs)]
+        case Crowded():
+            return [AntiAffinity(objective.origin, objective.members, objective.max_per_host, origin=objective.origin)]
+        case Scattering():
+            return [FaultDomains(objective.origin, objective.members, objective.domains, objective.at_least, objective.at_most, objective.origin)]
+        case Lonely():
+            return [Dependency(objective.origin, objective.members, "needed", objective.needs, objective.domains, objective.origin)]
+        case LoadCost():
+            return [Cap(objective.resource, objective.safety)]
+        case Overload():
+            return [LoadLimit(objective.metric, objective.max_percent, objective.hosts)]
+    raise AssertionError(objective)
 
 
 def improve(compiled: Compiled, where: Index, stop: Stop, found: Callable[[Index], None]) -> Index:

@@ -154,6 +154,20 @@ def _mend(search: _Search) -> Bounds:
     return _bounds(search)
 
 
+def _pursue(search: _Search) -> Bounds:
+    """What comes after the rules, by the solvers that are made for it: from the mended placement on, as if servers were there now."""
+    arrays = search.compiled.arrays
+    rest = mending.held(search.compiled.problem, arrays.placement(search.where))
+    if rest is not None and _special(compile_problem(rest)):
+        search.offer("goal", arrays.where(solve(rest, Part(search.stop, 0.9, search.check_s), search.seed, search.threads).placement))
+    return (None,) * len(search.values)
+
+
+def _special(compiled: Compiled) -> bool:
+    """Whether a solver of its own takes the problem to its end, and CP-SAT does not."""
+    return not _small(compiled) and (levelling.applies(compiled) or emptying.applies(compiled) or annealing.applies(compiled))
+
+
 def _level(search: _Search) -> Bounds:
     levelling.improve(search.compiled, search.where, search.stop, search.seed, search.threads, search.offers("levelling"))
     return levelling_bound.level_bounds(search.compiled, search.where, search.stop)
@@ -212,6 +226,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("bounds", lambda search: True, _bounds),
     Stage("repair", lambda search: repair.applies(search.compiled), _repair),
     Stage("mending", lambda search: mending.applies(search.compiled), _mend),
+    Stage("goal", lambda search: mending.applies(search.compiled), _pursue),
     Stage("levelling", lambda search: levelling.applies(search.compiled), _level),
     Stage("patterns", lambda search: patterns.applies(search.compiled), _pattern),
     Stage("emptying", lambda search: emptying.applies(search.compiled), _choose_and_pack),

@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from optimizer.cluster import Cluster, Server
+from optimizer.cluster import Cluster, Server, ServerGroup
 from optimizer.constraints.base import check
 from optimizer.errors import PlacewrightError
+from optimizer.objectives.crowded import Crowded
+from optimizer.objectives.scattering import Scattering
 from optimizer.placement import placement_of
 from placewright.audit import nova_rules
 from placewright.cli.common import Rows, add_policies, add_source, config, console, policies_of, source_of
@@ -42,7 +44,8 @@ class PolicyList(Rows):
         for note in rules.notes:
             out.print(f"note: {note}", soft_wrap=True)
         catalog = Catalog(cluster)
-        return ("Source", "Where", "Rule", "Weight", "Servers", "Hosts", "Broken", "Why"), [_row(catalog, rule) for rule in rules.rules]
+        return ("Source", "Where", "Rule", "Weight", "Servers", "Hosts", "Broken", "Why"), [
+            *(_group_row(cluster, group) for group in cluster.groups), *(_row(catalog, rule) for rule in rules.rules)]
 
 
 class PolicyCheck(Rows):
@@ -123,6 +126,14 @@ def _server(cluster: Cluster, name: str) -> Server:
     if not found:
         raise PlacewrightError(f"there is no server {name!r} in {cluster.name}")
     raise PlacewrightError(f"{len(found)} servers are called {name!r}; name one by its UUID: {', '.join(server.id for server in found[:10])}")
+
+
+def _group_row(cluster: Cluster, group: ServerGroup) -> tuple[Any, ...]:
+    """A server group of Nova's; what is soft there is never made worse here."""
+    apart = group.policy.endswith("anti-affinity")
+    breaches = Crowded(group.members, group.max_server_per_host) if apart else Scattering(group.members, {}, at_most=1)
+    return ("nova", f"server group {group.name}", group.policy, "never worse" if group.policy.startswith("soft") else "must", str(len(group.members)),
+            "", breaches.value(cluster, placement_of(cluster)), "")
 
 
 def _row(catalog: Catalog, rule: Rule) -> tuple[Any, ...]:

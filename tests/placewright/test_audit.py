@@ -12,6 +12,7 @@ from optimizer.placement import placement_of
 from optimizer.summary import summary
 from placewright.audit import nova_rules, run_audit
 from placewright.sources import load_at_hand
+from policy_sources.vocabulary.base import Policy
 from strategies.base import LoadNeed, ParameterError
 from strategies.registry import strategy
 from tests.support.clusters import LOAD, make_cluster, make_group, make_host, make_server
@@ -57,8 +58,9 @@ def test_the_whole_plan(tmp_path: Any) -> None:
     assert plan.notes == ("it was dark",)
     assert [level.name for level in plan.levels] == ["spread", "moves + move_cost"]
     assert (plan.objective, plan.bound, plan.gap) == (plan.levels[0].value, plan.levels[0].bound, plan.levels[0].gap)
+    enforced = nova_rules(cluster, strategy(plan.strategy).parameters(), Policy())
     assert said == ["reading hosts and servers", "reading the load of 4 servers",
-                    f"solving: 3 hosts, 4 servers, {len(nova_rules(cluster, strategy(plan.strategy).parameters())) + 2} rules, at most 20 s",
+                    f"solving: 3 hosts, 4 servers, {len(enforced) + 2} rules, at most 20 s",
                     "putting the moves in a safe order"]
     assert needs == [LoadNeed(720, 300, "mean", "fail")]
     write_plan(plan, tmp_path / "p.json")

@@ -8,7 +8,9 @@ from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from optimizer.errors import PlacewrightError
-from placewright.config import OPTIONS, gnocchi_settings, limits, load_config, time_model
+from placewright.config import OPTIONS, gnocchi_settings, http_settings, limits, load_config, marks_settings, time_model
+from policy_sources.http import HttpSettings
+from policy_sources.marks import MarksSettings
 
 
 @pytest.fixture
@@ -30,13 +32,19 @@ def test_every_option_arrives(file: Path) -> None:
                     "memory_aggregation = max\ntimeout = 9\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\nshared_storage = yes\n"
-                    "[solver]\nthreads = 2\n")
+                    "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
+                    "tenant_marks = keep, cost\ntenant_weight = 2.5\nignored_flavors = big\n"
+                    "opa_token_file = /t\nca_file = /c\ntimeout = 5\nattempts = 1\nmax_mb = 2\n[solver]\nthreads = 2\n")
     conf = load_config([file])
     assert gnocchi_settings(conf) == GnocchiSettings(resource_type="vm", cpu="c", cpu_aggregation="rate:max", cpu_interval_s=60, memory="m",
                                                      memory_aggregation="max", timeout_s=9)
     assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True)
     assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
     assert (conf.execution.plan_max_age, conf.solver.threads) == (7, 2)
+    assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
+    assert (conf.policy.opa_url, conf.policy.opa_token_file) == ("https://opa", "/t")
+    assert marks_settings(conf) == MarksSettings(frozenset({"keep", "cost"}), 2.5, frozenset({"big"}))
+    assert http_settings(conf) == HttpSettings(timeout_s=5, attempts=1, max_mb=2, ca_file="/c")
     written = set(file.read_text().replace("=", " ").split())
     assert all(option.name in written for options in OPTIONS.values() for option in options)
 

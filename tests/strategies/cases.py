@@ -12,13 +12,14 @@ from optimizer.result import Result, Status
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from placewright.audit import nova_rules
+from policy_sources.vocabulary.base import Policy
 from strategies.base import Strategy
 
 
 def problem_of(strategy: Strategy, cluster: Cluster, max_moves: int | None = None, **given: Any) -> Problem:
     """The problem an audit with these parameters would solve."""
     parameters = strategy.parameters.parse(strategy.name, given)
-    return strategy.problem(cluster, nova_rules(cluster, parameters), parameters, max_moves)
+    return strategy.problem(cluster, nova_rules(cluster, parameters, Policy()), parameters, max_moves)
 
 
 def best(problem: Problem) -> Result:

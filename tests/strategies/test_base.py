@@ -87,7 +87,7 @@ def test_good_parameters_survive_being_written_in_a_plan(name: str, given: dict[
 
 @pytest.mark.parametrize("name", ["", "basic", "Workload_Stabilization"])
 def test_an_unknown_strategy_is_told_the_known_ones(name: str) -> None:
-    with pytest.raises(PlacewrightError, match="host_maintenance, vm_workload_consolidation, workload_stabilization") as caught:
+    with pytest.raises(PlacewrightError, match="host_maintenance, repair, vm_workload_consolidation, workload_stabilization") as caught:
         strategy(name)
     assert repr(name) in str(caught.value)
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from optimizer.cluster import NumaNode, Obstacle
 from optimizer.constraints.capacity import Capacity
@@ -11,10 +12,15 @@ from optimizer.constraints.movable import Movable
 from optimizer.constraints.numa import Numa
 from optimizer.objectives.balance_cost import BalanceCost
 from optimizer.objectives.base import Objective
+from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.host_cost import HostCost
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.misplaced import Misplaced, Wish
+from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
+from optimizer.objectives.scattering import Scattering
 from optimizer.problem import Problem, Term
 from optimizer.solvers.bounds import level_bounds
 from optimizer.solvers.terms import compile_problem
@@ -36,6 +42,32 @@ def test_no_legal_placement_is_below(objective: Objective, cluster: object) -> N
         placement = dict(zip([server.id for server in problem.cluster.servers], hosts, strict=True))
         if not problem.breaches(placement):
             assert bound <= problem.values(placement)[0] + 1e-9
+
+
+RULES: tuple[Objective, ...] = (
+    Misplaced((Wish(("s0", "s1", "s3"), frozenset({"h0", "h2"}), True), Wish(("s1", "s2"), frozenset({"h0"}), False))), Crowded(("s0", "s1", "s2")),
+    Crowded(("s1", "s2", "s3"), 2), Scattering(("s0", "s1", "s2"), {}, at_least=3), Scattering(("s1", "s2", "s3"), {"h0": "x", "h1": "x"}, at_most=1),
+    Scattering(("s0", "s3"), {"h0": "x", "h1": "x"}, at_least=2))
+
+
+@given(data=st.data())
+def test_no_repair_takes_fewer_moves(data: st.DataObject) -> None:
+    cluster = data.draw(clusters(max_hosts=3, max_servers=4))
+    rules = tuple(Term(one) for one in data.draw(st.lists(st.sampled_from(RULES), min_size=1, max_size=3, unique_by=id)))
+    problem = Problem(cluster, (), (rules, (Term(Moves()), Term(MoveCost(), 0.5))))
+    bound = level_bounds(compile_problem(problem), (0.0, 1.0))[1]
+    for hosts in itertools.product([host.name for host in cluster.hosts], repeat=len(cluster.servers)):
+        values = problem.values(dict(zip([server.id for server in cluster.servers], hosts, strict=True)))
+        if values[0] == 0:
+            assert (bound or 0.0) <= values[1] + 1e-9
+
+
+def test_fewest_moves_of_rules_that_share_nobody() -> None:
+    cluster = make_cluster([make_host(f"h{h}") for h in range(3)], [make_server(f"s{n}", "h0") for n in range(8)])
+    rules = (Misplaced((Wish(("s0",), frozenset({"h0"}), False),)), Crowded(("s0", "s1", "s2")), Scattering(("s3", "s4"), {}, at_least=2),
+             Crowded(("s5", "s6", "s7"), 2))
+    problem = Problem(cluster, (), (tuple(Term(one) for one in rules), (Term(Moves()),)))
+    assert level_bounds(compile_problem(problem), (0.0, 1.0)) == (0.0, 4.0)
 
 
 @pytest.mark.parametrize(("objective", "expected"), [

@@ -88,7 +88,7 @@ def test_snapshot_is_a_directory(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["nope"], ["there is no strategy 'nope'", "host_maintenance, vm_workload_consolidation, workload_stabilization"]),
+    (["nope"], ["there is no strategy 'nope'", "host_maintenance, repair, vm_workload_consolidation, workload_stabilization"]),
     (["host_maintenance"], ["maintenance_node: Field required"]),
     (["host_maintenance", "--param", "maintenance_node=x"], ["there is no host 'x'; hosts are a, b, c, d"]),
     (["host_maintenance", "--param", "maintenance_node=x", "--param", "backup_node=y"], ["2 faults", "'x'", "'y'"]),

@@ -1,0 +1,29 @@
+# Servers of one project that bear the same name under "placewright:apart", in their metadata or as a tag, are on hosts of their own.
+# The names of different projects have nothing to do with one another.
+#
+#   openstack server set --property placewright:apart=web web-1          (and web-2, web-3)
+#   openstack server set --tag placewright:apart=web web-1               (the same as a tag)
+#     -> {"rule": "apart", "servers": {"id": [...]}, "origin": "apart web of project ..."}
+package placewright
+
+import rego.v1
+
+rules contains {"rule": "apart", "servers": {"id": members}, "origin": origin} if {
+	some [project, name], members in apart_members
+	count(members) > 1
+	origin := sprintf("apart %s of project %s", [name, project])
+}
+
+apart_members[key] contains id if {
+	some server in input.cluster.servers
+	key := [server.project, server.metadata["placewright:apart"]]
+	id := server.id
+}
+
+apart_members[key] contains id if {
+	some server in input.cluster.servers
+	some tag in server.tags
+	startswith(tag, "placewright:apart=")
+	key := [server.project, trim_prefix(tag, "placewright:apart=")]
+	id := server.id
+}

@@ -1,0 +1,45 @@
+# What a service needs, in its own words: servers of one project with the same "placewright:service" in their metadata are a service, and
+# "placewright:intent" of any of them, one word or several with commas between them, says what it needs. Any other word is told as a fault.
+#
+#   survive-host   no host carries two servers of the service
+#   survive-zone   its servers are in two zones or more
+#   fast-network   its servers should share a zone
+#   steady         moves of its servers are shown, and carried out only when that is asked for
+#
+#   openstack server set --property placewright:service=shop --property placewright:intent=survive-host,survive-zone shop-1
+#     -> {"rule": "apart", "servers": {"id": [...]}, "origin": "service shop of project ...: survive-host"} and
+#        {"rule": "spread", "servers": {"id": [...]}, "across": "zone", "at_least": 2, "origin": "service shop of project ...: survive-zone"}
+package placewright
+
+import rego.v1
+
+rules contains object.union(means, {"servers": {"id": members}, "origin": origin}) if {
+	some key, words in intent_words
+	some word in words
+	members := intent_services[key]
+	means := object.get(intent_means, word, {"rule": word})
+	origin := sprintf("service %s of project %s: %s", [key[1], key[0], word])
+}
+
+intent_means := {
+	"survive-host": {"rule": "apart"},
+	"survive-zone": {"rule": "spread", "across": "zone", "at_least": 2},
+	"fast-network": {"rule": "together", "within": "zone", "should": 1},
+	"steady": {"rule": "automation", "level": "advise"},
+}
+
+# OPA computes this object once, and would compute an entry of intent_members anew for each key.
+intent_services := {key: members | some key, members in intent_members}
+
+intent_members[key] contains id if {
+	some server in input.cluster.servers
+	key := [server.project, server.metadata["placewright:service"]]
+	id := server.id
+}
+
+intent_words[key] contains word if {
+	some server in input.cluster.servers
+	key := [server.project, server.metadata["placewright:service"]]
+	some text in split(server.metadata["placewright:intent"], ",")
+	word := trim_space(text)
+}

@@ -1,0 +1,37 @@
+# Servers of one project that bear the same name under "placewright:spread" in their metadata are in several availability zones: in as
+# many as there are servers or zones, or in as many as "placewright:spread-over" says. Where servers of one name say different numbers, each
+# number is a rule.
+#
+#   openstack server set --property placewright:spread=db --property placewright:spread-over=2 db-1          (and db-2, db-3)
+#     -> {"rule": "spread", "servers": {"id": [...]}, "across": "zone", "at_least": 2, "origin": "spread db of project ..."}
+package placewright
+
+import rego.v1
+
+rules contains object.union(rule, least) if {
+	some key, members in spread_members
+	count(members) > 1
+	origin := sprintf("spread %s of project %s", [key[1], key[0]])
+	rule := {"rule": "spread", "servers": {"id": members}, "across": "zone", "origin": origin}
+	some least in object.get(spread_least, [key], {{}})
+}
+
+spread_members[key] contains id if {
+	some server in input.cluster.servers
+	key := [server.project, server.metadata["placewright:spread"]]
+	id := server.id
+}
+
+# OPA computes this object once, and would compute an entry of spread_over anew for each key.
+spread_least := {key: numbers | some key, numbers in spread_over}
+
+spread_over[key] contains least if {
+	some server in input.cluster.servers
+	key := [server.project, server.metadata["placewright:spread"]]
+	least := {"at_least": spread_number(server.metadata["placewright:spread-over"])}
+}
+
+# What is no number stays as it is, so that it is told as a fault and not left out.
+spread_number(text) := to_number(text) if regex.match(`^[1-9][0-9]{0,8}$`, text)
+
+spread_number(text) := text if not regex.match(`^[1-9][0-9]{0,8}$`, text)
