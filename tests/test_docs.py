@@ -16,10 +16,13 @@ from migrate import plan as plan_module
 from optimizer import cluster as cluster_module
 from optimizer import movability
 from optimizer.arrays import ENCODINGS
+from optimizer.cluster import Cluster
 from optimizer.solvers.cp_sat_terms import TERMS
 from placewright.cli.app import COMMANDS, PlacewrightApp
 from placewright.config import OPTIONS
 from placewright.policy_table import POLICY_SOURCES
+from policy_sources.file import FileSource
+from policy_sources.marks import MARKS, WISHES
 from policy_sources.vocabulary.kinds import KINDS, parse
 from policy_sources.vocabulary.selectors import Hosts, Servers
 from strategies.registry import BUILT_IN
@@ -264,3 +267,21 @@ def test_version_ranges_in_architecture_md_are_those_of_setup_cfg(requirement):
     wanted = re.search(rf"^    {re.escape(requirement)}(\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
     assert wanted
     assert f"| {requirement} | {wanted[1]} |" in page("architecture.md")
+
+
+def test_every_mark_is_in_marks_md():
+    part = section(page("marks.md"), "The marks")
+    for mark in MARKS:
+        row = re.search(rf"^\| `{mark}` \|.*\| (may|may not) \|$", part, re.MULTILINE)
+        assert row, mark
+        assert (row[1] == "may") == (mark in WISHES)
+    assert set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)) == set(MARKS)
+    named = section(page("marks.md"), "What tenants may do").partition("and is ")[2].partition(" unless")[0]
+    assert set(re.findall(r"`(\w+)`", named)) == WISHES
+
+
+def test_the_file_of_rules_in_policy_file_md_can_be_read(tmp_path):
+    (content,) = re.findall(r"```yaml\n(.*?)```", page("policy-file.md"), re.DOTALL)
+    (tmp_path / "rules.yaml").write_text(content)
+    read = FileSource(tmp_path / "rules.yaml").read(Cluster(name="nobody", taken_at="", hosts=()))
+    assert [rule.says.rule for rule in read.rules] == ["apart", "on", "automation"]
