@@ -45,6 +45,10 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "policy": [
         cfg.MultiStrOpt("sources", default=[], help="Sources of rules, in the form of --policy; may be given several times."),
+        cfg.StrOpt("on_failure", default="fail", choices=["fail", "last_good"],
+                   help="When a source of rules fails: no plan, or a plan by the last good rules, with their age."),
+        cfg.StrOpt("memory", help="Folder where good rules are remembered; it belongs to one cloud."),
+        cfg.FloatOpt("max_age", default=86400, min=0, help="Seconds after which last good rules do not stand in for a source any more."),
         cfg.ListOpt("tenant_marks", default=sorted(_MARKS.tenant_marks), help="Marks that count when a tenant sets them on a server."),
         cfg.FloatOpt("tenant_weight", default=_MARKS.tenant_weight, help="Weight of what tenants ask for with marks."),
         cfg.ListOpt("ignored_flavors", default=[], help="Flavors of which no marks are looked at."),

@@ -24,7 +24,7 @@ from policy_sources.vocabulary.selectors import Catalog
 
 _MET = 1e-9
 _CLASH_S = 5.0  # what the search for one clash may take for each question it asks, and six times this in all
-_CLASHES = 3  # clashes that are looked for
+_CLASHES = 12  # rules in clashes beyond which no other clash is looked for
 _INVOLVED = 60  # servers that a clash is looked for among
 
 
@@ -57,7 +57,7 @@ def read_policies(sources: Sequence[PolicySource], cluster: Cluster, say: Callab
 
 def references(rules: Rules) -> tuple[PolicyRef, ...]:
     """The rules as a plan keeps them."""
-    return tuple(PolicyRef(source=one.source, read_at=one.read_at, revision=one.revision, rules=tuple(
+    return tuple(PolicyRef(source=one.source, read_at=one.read_at, revision=one.revision, age_s=round(one.age_s, 1), rules=tuple(
         PlannedRule(statement=rule.says.model_dump(mode="json", exclude_defaults=True), origin=rule.origin.where) for rule in one.rules))
         for one in rules.sets)
 
@@ -121,49 +121,59 @@ def unmet(cluster: Cluster, policy: Policy, placement: Placement) -> Iterator[tu
 def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placement: Placement, seed: int, threads: int) -> Iterator[Clash]:
     """Why rules that must hold do not in the best placement known: sets of them that cannot all hold, each as small as can be.
 
-    They are looked for among the servers of the broken rules, and of others that speak of these, as if there were no more: what is impossible then
-    is impossible in truth. Rules that fail for want of room alone are not found so, and are told as what is broken.
+    They are looked for among the servers of a broken rule and all that are tied to these by groups, as if there were no others, who could only
+    take room: what is impossible then is impossible in truth. Rules that fail for want of room alone are not found so, and are told as broken.
     """
-    cluster = problem.cluster
-    involved = _involved(cluster, rules.policy, placement)
-    part = cluster.with_servers(tuple(server for server in cluster.servers if server.id in involved))
-    catalog = Catalog(part)
-    must = [rule for rule in rules.rules if rule.says.should is None and policy_of(catalog, [rule]).constraints]
     until = time.monotonic() + 6 * _CLASH_S
+    told: set[str] = set()
+    for involved in _involved(problem.cluster, rules.policy, placement):
+        part = problem.cluster.with_servers(tuple(server for server in problem.cluster.servers if server.id in involved))
+        catalog = Catalog(part)
+        must = [rule for rule in rules.rules if rule.says.should is None and str(rule.origin) not in told and policy_of(catalog, [rule]).constraints]
 
-    def impossible(some: Sequence[Rule]) -> bool:
-        policy = policy_of(catalog, some)
-        wanted = Problem(part, (*nova, *policy.constraints), (policy.broken,))
-        if not policy.broken or sum(wanted.values(placement_of(part))) <= _MET:
-            return False
-        budget = min(_CLASH_S, until - time.monotonic())
-        bound = solve(wanted, MaxRuntime(budget), seed, threads).levels[0].bound if budget > 0 else None
-        return bound is not None and bound > _MET
+        def impossible(some: Sequence[Rule], catalog: Catalog = catalog) -> bool:
+            policy = policy_of(catalog, some)
+            wanted = Problem(catalog.cluster, (*nova, *policy.constraints), (policy.broken,))
+            if not policy.broken or sum(wanted.values(placement_of(catalog.cluster))) <= _MET:
+                return False
+            budget = min(_CLASH_S, until - time.monotonic())
+            bound = solve(wanted, MaxRuntime(budget), seed, threads).levels[0].bound if budget > 0 else None
+            return bound is not None and bound > _MET
 
-    for _ in range(_CLASHES):
-        if not must or not impossible(must):
-            return
-        smallest = smallest_clash(must, impossible)
-        yield Clash(origins=tuple(str(rule.origin) for rule in smallest), text=_told(smallest))
-        must = [rule for rule in must if rule not in smallest]
+        if must and impossible(must):
+            smallest = smallest_clash(must, impossible)
+            yield Clash(origins=tuple(str(rule.origin) for rule in smallest), text=_told(smallest))
+            told.update(str(rule.origin) for rule in smallest)
+            if len(told) >= _CLASHES:
+                return
 
 
-def _involved(cluster: Cluster, policy: Policy, placement: Placement) -> frozenset[str]:
-    """The servers that broken rules speak of, and those that are in a group with one of these, and so on."""
-    found: dict[str, None] = {}
-    groups = []
+def _involved(cluster: Cluster, policy: Policy, placement: Placement) -> Iterator[frozenset[str]]:
+    """For one broken rule after the other, its servers and those that are in a group with one of these, and so on; not those that are too many."""
+    broken: list[Iterable[str]] = []
+    groups: list[tuple[str, ...]] = [group.members for group in cluster.groups]
     for objective in (term.objective for term in policy.broken):
-        members = (*getattr(objective, "members", ()), *getattr(objective, "needs", ()))
         if isinstance(objective, Misplaced):
-            found.update((server, None) for wish in objective.wishes for server in wish.servers if (placement[server] in wish.hosts) != wish.inside)
-        elif members and objective.value(cluster, placement) > _MET:
-            found.update(dict.fromkeys(members))
-        elif members:
+            broken += [(server,) for wish in objective.wishes for server in wish.servers if (placement[server] in wish.hosts) != wish.inside]
+        elif members := (*getattr(objective, "members", ()), *getattr(objective, "needs", ())):
             groups.append(members)
-    while joined := [group for group in groups if any(server in found for server in group)]:
-        found.update((server, None) for group in joined for server in group)
-        groups = [group for group in groups if group not in joined]
-    return frozenset(list(found)[:_INVOLVED])
+            if objective.value(cluster, placement) > _MET:
+                broken.append(members)
+    groups_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for group in groups:
+        for server in group:
+            groups_of[server].append(group)
+    seen: set[str] = set()
+    for start in broken:
+        found, todo = set[str](), list(start)
+        while todo and len(found) <= _INVOLVED:
+            server = todo.pop()
+            if server not in found:
+                found.add(server)
+                todo += [member for group in groups_of.get(server, ()) for member in group]
+        if not seen.issuperset(found) and len(found) <= _INVOLVED:
+            yield frozenset(found)
+        seen |= found
 
 
 def _told(rules: Sequence[Rule]) -> str:

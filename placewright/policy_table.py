@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from oslo_config import cfg
 
+from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from placewright.config import http_settings, marks_settings
 from placewright.sources import CloudSource
-from policy_sources.base import PolicySource
+from policy_sources.base import PolicySource, RuleSet
 from policy_sources.file import FileSource
 from policy_sources.marks import MarksSource
+from policy_sources.memory import OnFailure, read_rules
 from policy_sources.opa import OpaSource
 from policy_sources.rego import RegoSource
 
@@ -32,6 +35,25 @@ class Kind:
     make: Callable[[str, Site], PolicySource]
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A source whose good rules are remembered in a folder, and stand in for it when it fails, if ``on_failure`` says so and they are not too old."""
+
+    source: PolicySource
+    memory: Path
+    on_failure: OnFailure
+    max_age_s: float
+
+    @property
+    def name(self) -> str:
+        """That of the source."""
+        return self.source.name
+
+    def read(self, cluster: Cluster) -> RuleSet:
+        """The rules of the source, or the last good ones; raises PolicyError where there are neither."""
+        return read_rules(self.source, cluster, self.memory, self.on_failure, self.max_age_s, datetime.now(UTC))
+
+
 POLICY_SOURCES: Mapping[str, Kind] = {
     "file": Kind("file:RULES.yaml", lambda rest, site: FileSource(Path(rest))),
     "marks": Kind("marks", lambda rest, site: MarksSource(marks_settings(site.conf))),
@@ -42,10 +64,15 @@ POLICY_SOURCES: Mapping[str, Kind] = {
 """The one table of sources; docs/rules.md has a page for each."""
 
 
-def policy_sources(named: Sequence[str], conf: cfg.ConfigOpts, cloud: CloudSource | None) -> list[PolicySource]:
-    """The sources of some names, each once; raises PlacewrightError for a name that is none."""
-    site = Site(conf, cloud)
-    return [_source(name, site) for name in dict.fromkeys(named)]
+def policy_sources(named: Sequence[str], conf: cfg.ConfigOpts, cloud: CloudSource | None, remember: bool) -> list[PolicySource]:
+    """The sources of some names, each once; raises PlacewrightError for a name that is none, and for settings that contradict each other."""
+    site, group = Site(conf, cloud), conf.policy
+    if group.on_failure == "last_good" and group.memory is None:
+        raise PlacewrightError("[policy] on_failure is last_good, and memory names no folder where good rules are remembered")
+    found = [_source(name, site) for name in dict.fromkeys(named)]
+    if group.memory is None or not remember:
+        return found
+    return [Remembered(source, Path(group.memory), group.on_failure, group.max_age) for source in found]
 
 
 def _file(name: str | None) -> Path | None:

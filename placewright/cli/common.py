@@ -122,9 +122,10 @@ def add_policies(parser: argparse.ArgumentParser) -> None:
                         help=f"Rules from this source, besides those of the settings: {known}. May be given several times.")
 
 
-def policies_of(named: Sequence[str], source: CloudSource | SnapshotSource | None, conf: cfg.ConfigOpts) -> list[PolicySource]:
+def policies_of(named: Sequence[str], source: CloudSource | SnapshotSource | None, conf: cfg.ConfigOpts,
+                remember: bool = True) -> list[PolicySource]:
     """The sources of rules that are named, as the settings have them read; a cloud's Keystone proves to some of them who we are."""
-    return policy_sources(named, conf, source if isinstance(source, CloudSource) else None)
+    return policy_sources(named, conf, source if isinstance(source, CloudSource) else None, remember)
 
 
 def source_of(options: argparse.Namespace, conf: cfg.ConfigOpts) -> CloudSource | SnapshotSource:

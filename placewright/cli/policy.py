@@ -62,7 +62,7 @@ class PolicyCheck(Rows):
         """A row for each source; faults end the command with exit code 1."""
         conf, out = config(self), console(self)
         source = source_of(options, conf) if options.cloud is not None or options.snapshot is not None else None
-        policies = policies_of(options.policy, source, conf)
+        policies = policies_of(options.policy, source, conf, remember=source is not None)
         cluster = NOBODY if source is None else source.cluster()
         faults, found = list[str](), list[tuple[Any, ...]]()
         for policy in policies:
