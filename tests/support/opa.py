@@ -26,7 +26,7 @@ Evaluate = Callable[[Bundle, str, bytes], Any]
 @cache
 def ready(*names: str) -> Bundle:
     """Some of the ready policies; all of them without a name."""
-    return read_bundle("test", [READY / f"{name}.rego" for name in names] or [READY])
+    return read_bundle("test", [READY / f"{name}.rego" for name in (*names, "lib")] if names else [READY])
 
 
 def opa_evaluate(bundle: Bundle, path: str, document: bytes) -> Any:
@@ -163,7 +163,8 @@ def write(folder: Path, **files: str) -> Path:
 NAMES = ("web", "db", "käse 1")
 _SERVER_VALUES = {
     "placewright:apart": NAMES, "placewright:spread": NAMES, "placewright:spread-over": ("2", "3", "007", "many"), "placewright:service": NAMES,
-    "placewright:intent": ("survive-host", "survive-zone, steady", "fast-network,survive-host", "steady", "be quick"), "other": ("x",)}
+    "placewright:intent": (
+        "survive-host", "survive-zone, steady", "fast-network,survive-host", "steady", "latency:high, cost:low", "be quick", "a:b:c"), "other": ("x",)}
 _TAGS = ("placewright:keep", "placewright:advise", "placewright:no-live-migration", "placewright:apart=web", "placewright:apart=käse 1", "other")
 _AGGREGATE_VALUES = {"placewright:hosts": ("evacuate", "quarantine", "evacuate", "evacute"),
                      "placewright:exclusive": ("p1", "p1, p2", "p3,p1", "p2,"), "other": ("x",)}
