@@ -26,7 +26,7 @@ Evaluate = Callable[[Bundle, str, bytes], Any]
 @cache
 def ready(*names: str) -> Bundle:
     """Some of the ready policies; all of them without a name."""
-    return read_bundle("test", [READY / f"{name}.rego" for name in names] or [READY])
+    return read_bundle("test", [READY / f"{name}.rego" for name in (*names, "lib")] if names else [READY])
 
 
 def opa_evaluate(bundle: Bundle, path: str, document: bytes) -> Any:
@@ -161,28 +161,32 @@ def write(folder: Path, **files: str) -> Path:
 
 
 NAMES = ("web", "db", "käse 1")
-_SERVER_VALUES = {
-    "placewright:apart": NAMES, "placewright:spread": NAMES, "placewright:spread-over": ("2", "3", "007", "many"), "placewright:service": NAMES,
-    "placewright:intent": ("survive-host", "survive-zone, steady", "fast-network,survive-host", "steady", "be quick"), "other": ("x",)}
 _TAGS = ("placewright:keep", "placewright:advise", "placewright:no-live-migration", "placewright:apart=web", "placewright:apart=käse 1", "other")
-_AGGREGATE_VALUES = {"placewright:hosts": ("evacuate", "quarantine", "evacuate", "evacute"),
-                     "placewright:exclusive": ("p1", "p1, p2", "p3,p1", "p2,"), "other": ("x",)}
+_SERVER_VALUES = {
+    "placewright:apart": NAMES, "placewright:spread": NAMES, "placewright:spread-over": ("2", "3"), "placewright:service": NAMES, "other": ("x",),
+    "placewright:intent": ("survive-host", "survive-zone, steady", "fast-network,survive-host", "steady", "latency:high, cost:low")}
+_AGGREGATE_VALUES = {"placewright:hosts": ("evacuate", "quarantine"), "placewright:exclusive": ("p1", "p1, p2", "p3,p1"), "other": ("x",)}
+_NOT_UNDERSTOOD = {"placewright:spread-over": ("007", "many", ""), "placewright:intent": ("be quick", "a:b:c", "steady,"),
+                   "placewright:hosts": ("evacute",), "placewright:exclusive": ("p2,",)}
 
 
-def _some(values: dict[str, tuple[str, ...]]) -> st.SearchStrategy[dict[str, str]]:
-    return st.fixed_dictionaries({}, optional={key: st.sampled_from(texts) for key, texts in values.items()})
+def _some(values: dict[str, tuple[str, ...]], understood: bool) -> st.SearchStrategy[dict[str, str]]:
+    return st.fixed_dictionaries({}, optional={key: st.sampled_from(texts + (() if understood else _NOT_UNDERSTOOD.get(key, ())))
+                                               for key, texts in values.items()})
 
 
 @st.composite
-def labelled_clusters(draw: st.DrawFn, hosts: int = 5, servers: int = 10) -> Cluster:
-    """Clusters with metadata, tags and groups that the ready policies speak of; some of it is not understood."""
-    aggregates = tuple(Aggregate(id=str(n), name=f"rack [{n}]", metadata=draw(_some(_AGGREGATE_VALUES))) for n in range(draw(st.integers(0, 3))))
+def labelled_clusters(draw: st.DrawFn, understood: bool = True, hosts: int = 5, servers: int = 10) -> Cluster:
+    """Clusters with metadata, tags and groups that the ready policies speak of; unless ``understood``, with values that are faults too."""
+    aggregates = tuple(Aggregate(id=str(n), name=f"rack [{n}]", metadata=draw(_some(_AGGREGATE_VALUES, understood)))
+                       for n in range(draw(st.integers(0, 3))))
     keys = [aggregate.id for aggregate in aggregates]
     made = [make_host(f"h{n}", zone=draw(st.sampled_from(("nova", "east", "west"))),
                       aggregates=tuple(draw(st.lists(st.sampled_from(keys), unique=True))) if keys else ())
             for n in range(draw(st.integers(1, hosts)))]
     members = [make_server(f"s{n}", f"h{draw(st.integers(0, len(made) - 1))}", project=draw(st.sampled_from(("p1", "p2"))),
-                           metadata=draw(_some(_SERVER_VALUES)), tags=tuple(draw(st.lists(st.sampled_from(_TAGS), max_size=3, unique=True))))
+                           metadata=draw(_some(_SERVER_VALUES, understood)),
+                           tags=tuple(draw(st.lists(st.sampled_from(_TAGS), max_size=3, unique=True))))
                for n in range(draw(st.integers(0, servers)))]
     ids = [server.id for server in members] + ["deleted"]
     groups = []

@@ -6,21 +6,22 @@
 #     -> {"rule": "apart", "servers": {"id": [...]}, "origin": "apart web of project ..."}
 package placewright
 
+import data.placewright.lib
 import rego.v1
 
 rules contains {"rule": "apart", "servers": {"id": members}, "origin": origin} if {
-	some [project, name], members in apart_members
+	some [[project, name], members] in lib.grouped(apart_members)
 	count(members) > 1
 	origin := sprintf("apart %s of project %s", [name, project])
 }
 
-apart_members[key] contains id if {
+apart_members contains [key, id] if {
 	some server in input.cluster.servers
 	key := [server.project, server.metadata["placewright:apart"]]
 	id := server.id
 }
 
-apart_members[key] contains id if {
+apart_members contains [key, id] if {
 	some server in input.cluster.servers
 	some tag in server.tags
 	startswith(tag, "placewright:apart=")

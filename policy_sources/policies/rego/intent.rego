@@ -5,20 +5,29 @@
 #   survive-zone   its servers are in two zones or more
 #   fast-network   its servers should share a zone
 #   steady         moves of its servers are shown, and carried out only when that is asked for
+#   latency:LEVEL  it is sensitive to that, and so for throughput, availability and cost; LEVEL is low, medium or high
 #
 #   openstack server set --property placewright:service=shop --property placewright:intent=survive-host,survive-zone shop-1
 #     -> {"rule": "apart", "servers": {"id": [...]}, "origin": "service shop of project ...: survive-host"} and
 #        {"rule": "spread", "servers": {"id": [...]}, "across": "zone", "at_least": 2, "origin": "service shop of project ...: survive-zone"}
 package placewright
 
+import data.placewright.lib
 import rego.v1
 
 rules contains object.union(means, {"servers": {"id": members}, "origin": origin}) if {
-	some key, words in intent_words
-	some word in words
+	some [key, word] in intent_words
 	members := intent_services[key]
-	means := object.get(intent_means, word, {"rule": word})
+	means := intent_rule(word)
 	origin := sprintf("service %s of project %s: %s", [key[1], key[0], word])
+}
+
+intent_rule(word) := object.get(intent_means, word, {"rule": word}) if not contains(word, ":")
+
+intent_rule(word) := {"rule": "sensitivity", "property": property, "level": level} if {
+	contains(word, ":")
+	property := split(word, ":")[0]
+	level := trim_prefix(word, concat("", [property, ":"]))
 }
 
 intent_means := {
@@ -28,16 +37,15 @@ intent_means := {
 	"steady": {"rule": "automation", "level": "advise"},
 }
 
-# OPA computes this object once, and would compute an entry of intent_members anew for each key.
-intent_services := {key: members | some key, members in intent_members}
+intent_services := {key: members | some [key, members] in lib.grouped(intent_members)}
 
-intent_members[key] contains id if {
+intent_members contains [key, id] if {
 	some server in input.cluster.servers
 	key := [server.project, server.metadata["placewright:service"]]
 	id := server.id
 }
 
-intent_words[key] contains word if {
+intent_words contains [key, word] if {
 	some server in input.cluster.servers
 	key := [server.project, server.metadata["placewright:service"]]
 	some text in split(server.metadata["placewright:intent"], ",")

@@ -6,26 +6,26 @@
 #     -> {"rule": "spread", "servers": {"id": [...]}, "across": "zone", "at_least": 2, "origin": "spread db of project ..."}
 package placewright
 
+import data.placewright.lib
 import rego.v1
 
 rules contains object.union(rule, least) if {
-	some key, members in spread_members
+	some [[project, name], members] in lib.grouped(spread_members)
 	count(members) > 1
-	origin := sprintf("spread %s of project %s", [key[1], key[0]])
+	origin := sprintf("spread %s of project %s", [name, project])
 	rule := {"rule": "spread", "servers": {"id": members}, "across": "zone", "origin": origin}
-	some least in object.get(spread_least, [key], {{}})
+	some least in object.get(spread_least, [[project, name]], [{}])
 }
 
-spread_members[key] contains id if {
+spread_members contains [key, id] if {
 	some server in input.cluster.servers
 	key := [server.project, server.metadata["placewright:spread"]]
 	id := server.id
 }
 
-# OPA computes this object once, and would compute an entry of spread_over anew for each key.
-spread_least := {key: numbers | some key, numbers in spread_over}
+spread_least := {key: numbers | some [key, numbers] in lib.grouped(spread_over)}
 
-spread_over[key] contains least if {
+spread_over contains [key, least] if {
 	some server in input.cluster.servers
 	key := [server.project, server.metadata["placewright:spread"]]
 	least := {"at_least": spread_number(server.metadata["placewright:spread-over"])}
