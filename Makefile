@@ -1,11 +1,11 @@
-# Everything installs itself into .venv; nothing outside this folder is touched, except by "make test-cloud" (see docs/testing.md).
+# Everything installs itself into .venv; nothing outside this folder is touched, except by "make test-cloud" and "make test-congress" (see docs/testing.md).
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 SNAPSHOT := benchmarks/data/vmr2l/medium.json.xz
 DEMO := demo-output
 
-.PHONY: install demo test test-cloud clean
+.PHONY: install demo test test-cloud test-congress clean
 
 install: $(VENV)/installed
 
@@ -35,10 +35,13 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests --ignore tests/cloud
+	$(BIN)/python -m pytest tests --ignore tests/cloud --ignore tests/congress
 
 test-cloud: install
 	$(BIN)/python -m pytest tests/cloud
+
+test-congress: install
+	$(BIN)/python -m pytest tests/congress
 
 clean:
 	rm -rf $(VENV) $(DEMO) *.egg-info

@@ -178,14 +178,13 @@ class Reader:
         found = []
         rows = self._results(table, answer, lambda row: isinstance(row, Mapping) and isinstance(row.get("data"), list), '{"data": [VALUE, ...]}')
         for raw in sorted((row["data"] for row in rows), key=repr):
-            text = f"{table}({', '.join(map(_shown, raw))})"
             if len(raw) != len(columns):
-                self._fault(table, f"{text} has {len(raw)} columns; need {table}({', '.join(column.name for column in columns)})")
+                need = f"{table}({', '.join(column.name for column in columns)})"
+                self._fault(table, f"{_cited(table, raw)} has {len(raw)} columns; need {need}")
                 continue
-            values = [self._value(table, column, value, text) for column, value in zip(columns, raw, strict=True)]
-            usable = tuple(value for value in values if value is not None)
-            if len(usable) == len(values):
-                found.append(_Row(text, usable))
+            values = tuple(value for column, one in zip(columns, raw, strict=True) if (value := self._value(table, column, one, raw)) is not None)
+            if len(values) == len(columns):
+                found.append(_Row(table, raw, values))
         return found
 
     def _results(self, table: str, answer: object, fits: Callable[[Any], bool], shape: str) -> list[Any]:
@@ -199,31 +198,29 @@ class Reader:
                 self._fault(table, f"{table}: {_short(row)} is no row; need {shape}")
         return [row for row in results if fits(row)]
 
-    def _value(self, table: str, column: Column, raw: object, where: str) -> Value | None:
+    def _value(self, table: str, column: Column, value: object, row: Sequence[object]) -> Value | None:
         """What stands in a column; None when the row cannot be used."""
         if column.holds in ("count", "number"):
-            number = _number(raw)
-            whole = column.holds == "count"
-            if number is None or (whole and number != int(number)):
-                self._fault(table, f"{where}: {column.name} is {_shown(raw)}; need a {'whole ' if whole else ''}number")
-                return None
-            return int(number) if whole else number
-        if column.holds == "group" and isinstance(raw, int | float) and not isinstance(raw, bool):
-            return str(raw)
-        if not isinstance(raw, str) or not raw.strip():
-            self._fault(table, f"{where}: {column.name} is {_shown(raw)}; need {_NEED[column.holds]}")
-            return None
-        return self._thing(table, column, raw, where) if column.holds in self._known else raw
+            number = _number(value)
+            if number is not None and (column.holds == "number" or number == int(number)):
+                return int(number) if column.holds == "count" else number
+        elif isinstance(value, str) and value.strip():
+            return self._thing(table, column, value, row) if column.holds in self._known else value
+        elif column.holds == "group" and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        self._fault(table, f"{_cited(table, row)}: {column.name} is {_shown(value)}; need {_NEED[column.holds]}")
+        return None
 
-    def _thing(self, table: str, column: Column, name: str, where: str) -> str | None:
+    def _thing(self, table: str, column: Column, name: str, row: Sequence[object]) -> str | None:
         """A server or host, by the name we know it by."""
         if name in self._known[column.holds]:
             return name
         instead = self._instead[column.holds].get(name)
         if instead is not None or _WILD.intersection(name):
-            self._fault(table, f"{where}: {column.name} is {_shown(name)}; need {_NEED[column.holds]}" + (f", here {instead}" if instead else ""))
+            self._fault(table, f"{_cited(table, row)}: {column.name} is {_shown(name)}; need {_NEED[column.holds]}"
+                               + (f", here {instead}" if instead is not None else ""))
             return None
-        self._gone[table, column.holds].setdefault(name, where)
+        self._gone[table, column.holds].setdefault(name, _cited(table, row))
         return name if column.role == "object" else None
 
 
@@ -234,13 +231,20 @@ def kind_of(table: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row as it is cited, and its values."""
+    """A row as Congress has it, and as we read it."""
 
-    text: str
+    table: str
+    raw: Sequence[object]
     values: tuple[Value, ...]
 
+    @property
+    def text(self) -> str:
+        """As it is cited."""
+        return _cited(self.table, self.raw)
 
-_NEED = {"group": "a name", "text": "a text", "server": "the UUID of a server", "host": "the service host name of a host"}
+
+_NEED = {"group": "a name", "text": "a text", "server": "the UUID of a server", "host": "the service host name of a host",
+         "count": "a whole number", "number": "a number"}
 
 
 def _put(statement: dict[str, Any], column: Column, values: Sequence[Value]) -> None:
@@ -261,6 +265,10 @@ def _number(raw: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _cited(table: str, row: Sequence[object]) -> str:
+    return f"{table}({', '.join(map(_shown, row))})"
 
 
 def _shown(value: object) -> str:

@@ -220,19 +220,19 @@ def test_a_congress_that_does_not_answer() -> None:
     with pytest.raises(PolicyUnavailable, match="cannot be reached"):
         CongressSource("p", url, ONE_TRY).read(CLUSTER)
     fake.delay_s = 0.5
-    with pytest.raises(PolicyUnavailable, match="did not answer within 0.1 s"):
+    with pytest.raises(PolicyUnavailable, match=r"did not answer within 0\.1 s"):
         fake.read(settings=HttpSettings(timeout_s=0.1, attempts=1))
     fake.delay_s = 0.0
     fake.answers["GET /v1/policies/p/tables/keep/rows"] = b"half of what it said it would send"
     with pytest.raises(PolicyUnavailable, match="cannot be reached"):
         fake.read()
     fake.answers["GET /v1/policies/p/tables/keep/rows"] = (503, {"error": {"message": "engine is synchronizing"}})
-    with pytest.raises(PolicyUnavailable, match="answers 503: .*engine is synchronizing"):
+    with pytest.raises(PolicyUnavailable, match=r"answers 503: .*engine is synchronizing"):
         fake.read()
 
 
 def test_an_answer_that_is_too_large() -> None:
-    with pytest.raises(PolicyError, match="larger than 0.1 MB"):
+    with pytest.raises(PolicyError, match=r"larger than 0\.1 MB"):
         Fake({"apart": [["g", f"s{n}"] for n in range(15000)]}).read(settings=HttpSettings(max_mb=0.1))
 
 
@@ -350,7 +350,7 @@ def test_a_policy_without_a_veto(rules: list[str], fault: str) -> None:
     ([], 'has no list "result" of texts'),
     ({"result": "error+(1)"}, 'has no list "result" of texts'),
     ({"result": [1]}, 'has no list "result" of texts'),
-    ((400, {"error": {"message": "Error in simulate procedure::Unknown policy\nTraceback"}}), "answers 400: Error in simulate procedure::Unknown policy"),
+    ((400, {"error": {"message": "Error in simulate procedure::Lex failure.\nTraceback"}}), "answers 400: Error in simulate procedure::Lex failure."),
     ((404, {"error": {"message": "Not found"}}), "answers 404: Not found"),
     (b'{"result": [', "is not JSON"),
 ])
@@ -365,7 +365,7 @@ def test_an_answer_to_a_simulation_that_is_refused(answer: Any, fault: str) -> N
 def test_rules_that_cannot_be_read(rules: Any) -> None:
     fake = veto({"result": []})
     fake.answers["GET /v1/policies/p/rules"] = rules
-    with pytest.raises(PolicyError, match='are no list "results" of {"rule": TEXT}'):
+    with pytest.raises(PolicyError, match='are no list "results" of'):
         fake.simulate(("s1", "h1", "h2"))
 
 
