@@ -1,4 +1,4 @@
-# Everything installs itself into .venv; nothing outside this folder is touched, except by "make test-cloud" (see docs/testing.md).
+# Everything installs itself into .venv; nothing outside this folder is touched, except by "make test-cloud" and "make test-congress" (see docs/testing.md).
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -8,7 +8,7 @@ DEMO := demo-output
 # What the tests compare the embedded Rego engine with. Its package asks for a newer Python than it needs.
 OPA_EVALUATOR := opa-golib-python-bindings==0.4.4
 
-.PHONY: install demo test test-cloud clean
+.PHONY: install demo test test-cloud test-congress clean
 
 install: $(VENV)/installed
 
@@ -42,10 +42,13 @@ test: install $(VENV)/evaluator
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests --ignore tests/cloud
+	$(BIN)/python -m pytest tests --ignore tests/cloud --ignore tests/congress
 
 test-cloud: install
 	$(BIN)/python -m pytest tests/cloud
+
+test-congress: install
+	$(BIN)/python -m pytest tests/congress
 
 clean:
 	rm -rf $(VENV) $(DEMO) *.egg-info

@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import aiohttp
@@ -54,7 +55,7 @@ class JsonService:
 
     async def _ask(self, method: str, path: str, body: Any, params: Mapping[str, str] | None, accept: frozenset[int]) -> Answer:
         timeout = aiohttp.ClientTimeout(total=self.settings.timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._tls())) as session:
+        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=self._tls)) as session:
             async for attempt in AsyncRetrying(retry=retry_if_exception_type(_Transient), stop=stop_after_attempt(self.settings.attempts),
                                                wait=wait_random_exponential(0.2, 5.0), reraise=True):
                 with attempt:
@@ -105,7 +106,11 @@ class JsonService:
                 return _text(raw)
             raise PolicyError(self.source, [f"{where}: the answer is not JSON: {_text(raw)!r}"]) from None
 
-    def _tls(self) -> ssl.SSLContext:
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Made once, and only for https: reading the system's bundle takes longer than most answers."""
+        if not self.url.startswith("https:"):
+            return True
         try:
             return ssl.create_default_context(cafile=self.settings.ca_file)
         except OSError as error:
