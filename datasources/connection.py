@@ -285,3 +285,9 @@ def cloud_name(connection: Connection) -> str:
     """A name for the cloud that stays the same from one reading to the next: region @ host of Keystone."""
     url = urlsplit(connection.config.config.get("auth", {}).get("auth_url") or "")
     return f"{connection.config.get_region_name('compute') or 'no region'}@{url.netloc or 'unknown'}"
+
+
+def token_headers(connection: Connection) -> Mapping[str, str]:
+    """What proves to another service of the cloud who we are; a token that runs out is renewed."""
+    with plain_errors("keystone", str(connection.config.config.get("auth", {}).get("auth_url", ""))):
+        return dict(connection.session.get_auth_headers() or {})

@@ -39,6 +39,12 @@ class Steps:
     actions: tuple[Action, ...]
     left_out: tuple[Refused, ...]
 
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """The migrations, in the order of the plan."""
+        steps = (action.input_parameters for action in self.actions)
+        return tuple(Move(one.resource_id, one.source_node, one.destination_node) for one in steps if isinstance(one, MigrateInput))
+
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
                reason: Reason, model: TimeModel, ways: Ways = ANY_WAY) -> Steps:

@@ -22,7 +22,7 @@ from optimizer.summary import summary
 from placewright.policies import Rules, clashes, read_policies, references, served, unmet, with_policy
 from placewright.sources import Source, without_partial_load
 from policy_sources import nova
-from policy_sources.base import PolicySource
+from policy_sources.base import PolicySource, Veto
 from policy_sources.vocabulary.base import Policy
 from strategies.base import Parameters, Strategy
 
@@ -31,8 +31,8 @@ _NOTES = 100  # notes that a plan holds at most
 Say = Callable[[str], None]
 
 
-def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, policies: Sequence[PolicySource] = (), max_moves: int | None,
-              time_limit_s: float, seed: int, threads: int, model: TimeModel, say: Say) -> Plan:
+def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, policies: Sequence[PolicySource] = (), vetoes: Sequence[Veto] = (),
+              max_moves: int | None, time_limit_s: float, seed: int, threads: int, model: TimeModel, say: Say) -> Plan:
     """Read, decide and plan; nothing is changed. ``say`` hears what is going on.
 
     Raises PlacewrightError for anything the operator can mend.
@@ -60,7 +60,19 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")
         found = tuple(clashes(problem, enforced, rules, result.placement, seed, threads))
-    return replace(_plan(strategy, parameters, problem, result, steps, rules), clashes=found)
+    plan = replace(_plan(strategy, parameters, problem, result, steps, rules), clashes=found)
+    for veto in vetoes if steps.moves else ():
+        say(f"asking {veto.name}")
+        if objections := veto.simulate(steps.moves):
+            return _vetoed(plan, veto.name, [one.text for one in objections])
+    return plan
+
+
+def _vetoed(plan: Plan, name: str, objections: Sequence[str]) -> Plan:
+    """The plan without its actions, and why it must not be carried out."""
+    refused = tuple(Refused(rule="veto", text=text, origin=name) for text in objections)
+    return replace(plan, state="SUCCEEDED", actions=(), after=plan.before, refused=(*refused, *plan.refused),
+                   message=f"No move is proposed: {name} objects to the plan of {_count(len(plan.actions), 'action')}: {'; '.join(objections[:3])}.")
 
 
 def nova_rules(cluster: Cluster, parameters: Parameters, policy: Policy) -> list[Any]:

@@ -52,6 +52,10 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.ListOpt("tenant_marks", default=sorted(_MARKS.tenant_marks), help="Marks that count when a tenant sets them on a server."),
         cfg.FloatOpt("tenant_weight", default=_MARKS.tenant_weight, help="Weight of what tenants ask for with marks."),
         cfg.ListOpt("ignored_flavors", default=[], help="Flavors of which no marks are looked at."),
+        cfg.MultiStrOpt("vetoes", default=[], help="Policies that are asked whether they object to a plan, in the form of --veto; may be given "
+                                                   "several times."),
+        cfg.StrOpt("congress_url", help="Address of Congress; unset: that of the service type policy in the catalog."),
+        cfg.StrOpt("congress_auth", default="keystone", choices=["keystone", "noauth"], help="How Congress is told who we are."),
         cfg.StrOpt("opa_url", default="http://127.0.0.1:8181", help="Address of the OPA server."),
         cfg.StrOpt("opa_token_file", help="File that holds the bearer token for OPA."),
         cfg.StrOpt("ca_file", default=_HTTP.ca_file, help="Certificates to trust of policy services, instead of the system's."),

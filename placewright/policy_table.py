@@ -3,15 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from oslo_config import cfg
 
+from datasources.connection import service, token_headers
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from placewright.config import http_settings, marks_settings
 from placewright.sources import CloudSource
 from policy_sources.base import PolicySource, RuleSet
+from policy_sources.congress import CongressSource
 from policy_sources.file import FileSource
 from policy_sources.marks import MarksSource
 from policy_sources.memory import OnFailure, read_rules
@@ -55,6 +58,7 @@ class Remembered:
 
 
 POLICY_SOURCES: Mapping[str, Kind] = {
+    "congress": Kind("congress:POLICY", lambda rest, site: _congress(rest, site)),
     "file": Kind("file:RULES.yaml", lambda rest, site: FileSource(Path(rest))),
     "marks": Kind("marks", lambda rest, site: MarksSource(marks_settings(site.conf))),
     "opa": Kind("opa:PACKAGE/RULE", lambda rest, site: OpaSource(site.conf.policy.opa_url, rest, http_settings(site.conf), _file(
@@ -73,6 +77,28 @@ def policy_sources(named: Sequence[str], conf: cfg.ConfigOpts, cloud: CloudSourc
     if group.memory is None or not remember:
         return found
     return [Remembered(source, Path(group.memory), group.on_failure, group.max_age) for source in found]
+
+
+def vetoes(named: Sequence[str], conf: cfg.ConfigOpts, cloud: CloudSource | None) -> list[CongressSource]:
+    """The policies that are asked whether they object to a plan; raises PlacewrightError for a source that cannot."""
+    found = [_source(name, Site(conf, cloud)) for name in dict.fromkeys(named)]
+    for source in found:
+        if not isinstance(source, CongressSource):
+            raise PlacewrightError(f"veto {source.name}: cannot object to a plan; only congress:POLICY can")
+    return [source for source in found if isinstance(source, CongressSource)]
+
+
+def _congress(policy: str, site: Site) -> CongressSource:
+    """A policy of the Congress in the settings, or in the catalog of the cloud."""
+    group, settings = site.conf.policy, http_settings(site.conf)
+    if group.congress_auth == "noauth" and group.congress_url is not None:
+        return CongressSource(policy, group.congress_url, settings)
+    if site.cloud is None:
+        raise PlacewrightError(f"policy congress:{policy}: its address and our token come from Keystone, which needs --cloud; or set "
+                               "[policy] congress_url and congress_auth = noauth")
+    connection = site.cloud.connection
+    url = group.congress_url or service(connection, "policy", "congress", least=(0, 0), newest=(0, 0)).url
+    return CongressSource(policy, url, settings, dict if group.congress_auth == "noauth" else partial(token_headers, connection))
 
 
 def _file(name: str | None) -> Path | None:

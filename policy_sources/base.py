@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
+from optimizer.placement import Move
 from policy_sources.vocabulary.base import Draft, Policy, Statement
 from policy_sources.vocabulary.kinds import Fault, parse
 from policy_sources.vocabulary.selectors import Catalog
@@ -74,6 +75,28 @@ class PolicySource(Protocol):
 
     def read(self, cluster: Cluster) -> RuleSet:
         """The rules for a cluster; raises PolicyError when they cannot be had or are not understood, and never leaves some out."""
+        ...
+
+
+class Objection(Protocol):
+    """What a policy has against a plan."""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        ...
+
+
+class Veto(Protocol):
+    """A policy that can object to a plan before it is carried out."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in plans and messages."""
+        ...
+
+    def simulate(self, moves: Iterable[Move]) -> Sequence[Objection]:
+        """What it has against what the moves bring about; raises PolicyError when it cannot be asked."""
         ...
 
 

@@ -48,6 +48,8 @@ _MUST: Mapping[str, tuple[Column, ...]] = {
     "no_live_migration": (_SERVER,),
     "no_cold_migration": (_SERVER,),
     "automation": (_SERVER, Column("level", "text", "key", "level")),
+    "window": (_SERVER, Column("cron", "text", "key", "cron"), Column("minutes", "count", "key", "minutes"),
+               Column("timezone", "text", "key", "timezone")),
     "cap": (_HOST, Column("resource", "text", "key", "resource"), Column("percent", "number", "key", "percent")),
     "sensitivity": (_GROUP, _SERVERS, Column("property", "text", "key", "property"), Column("level", "text", "setting", "level")),
 }

@@ -22,6 +22,8 @@ from placewright.cli.common import (
 )
 from placewright.cli.plan_view import COLUMNS, remarks, rows
 from placewright.config import time_model
+from placewright.policy_table import vetoes
+from placewright.sources import CloudSource
 from strategies.base import ParameterError
 from strategies.registry import strategy
 
@@ -38,6 +40,9 @@ class AuditRun(Rows):
                             help="A parameter of the strategy; VALUE is JSON or plain text, KEY may go into an object with dots "
                                  "(thresholds.instance_cpu_usage=0.05). May be given several times.")
         add_policies(parser)
+        parser.add_argument("--veto", metavar="SOURCE", action="append", default=[],
+                            help="Ask this policy (congress:POLICY), besides those of the settings, whether it objects to the plan. "
+                                 "May be given several times.")
         parser.add_argument("--max-moves", metavar="N", type=whole(0), help="Move at most so many servers.")
         parser.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=60.0, help="Solve at most so long. Default: 60.")
         parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of everything random. Default: 0.")
@@ -52,8 +57,9 @@ class AuditRun(Rows):
         with stopped_by_ctrl_c(), out.status("starting") as status:
             source = source_of(options, conf)
             policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
-            plan = run_audit(source, strategy(options.strategy), _merged(options.param), policies=policies, max_moves=options.max_moves,
-                             time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
+            objectors = vetoes([*conf.policy.vetoes, *options.veto], conf, source if isinstance(source, CloudSource) else None)
+            plan = run_audit(source, strategy(options.strategy), _merged(options.param), policies=policies, vetoes=objectors,
+                             max_moves=options.max_moves, time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
                              model=time_model(conf), say=status.update)
         if options.out is not None:
             write_plan(plan, options.out)

@@ -33,6 +33,7 @@ def test_every_option_arrives(file: Path) -> None:
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
+                    "vetoes = congress:a\ncongress_url = http://c\ncongress_auth = noauth\n"
                     "on_failure = last_good\nmemory = /m\nmax_age = 60\ntenant_marks = keep, cost\ntenant_weight = 2.5\nignored_flavors = big\n"
                     "opa_token_file = /t\nca_file = /c\ntimeout = 5\nattempts = 1\nmax_mb = 2\n[solver]\nthreads = 2\n")
     conf = load_config([file])
@@ -43,6 +44,7 @@ def test_every_option_arrives(file: Path) -> None:
     assert (conf.execution.plan_max_age, conf.solver.threads) == (7, 2)
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
     assert (conf.policy.opa_url, conf.policy.opa_token_file) == ("https://opa", "/t")
+    assert (conf.policy.vetoes, conf.policy.congress_url, conf.policy.congress_auth) == (["congress:a"], "http://c", "noauth")
     assert (conf.policy.on_failure, conf.policy.memory, conf.policy.max_age) == ("last_good", "/m", 60)
     assert marks_settings(conf) == MarksSettings(frozenset({"keep", "cost"}), 2.5, frozenset({"big"}))
     assert http_settings(conf) == HttpSettings(timeout_s=5, attempts=1, max_mb=2, ca_file="/c")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations, product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -402,3 +403,30 @@ def test_references_leave_out_what_is_usual(site: Site) -> None:
     (ref,) = references(rules(site.cluster, {"rule": "apart", "servers": {"tag": "t"}, "max_per_host": 1}))
     assert ref.rules[0].statement == {"rule": "apart", "servers": {"tag": ["t"]}}
     assert (ref.source, ref.read_at, ref.revision, ref.rules[0].origin) == ("test:rules", AT, "r1", "rule 1")
+
+
+@dataclass(frozen=True)
+class Objector:
+    """A policy that objects to servers on some hosts."""
+
+    hosts: tuple[str, ...]
+    name: str = "test:veto"
+
+    def simulate(self, moves: Any) -> list[SimpleNamespace]:
+        return [SimpleNamespace(text=f"error({move.server}, {move.destination})") for move in moves if move.destination in self.hosts]
+
+
+def test_a_policy_objects_to_the_whole_plan(site: Site) -> None:
+    row = {"rule": "evacuate", "hosts": hosts("b")}
+    write_snapshot(site.cluster, site.path)
+
+    def audit(*rows: dict[str, Any], veto: Objector) -> Plan:
+        return run_audit(SnapshotSource(site.path), strategy("repair"), {}, policies=(Said(rows),), vetoes=(veto,), max_moves=None, time_limit_s=20,
+                         seed=0, threads=1, model=TimeModel(), say=lambda text: None)
+
+    assert len(audit(row, veto=Objector(())).actions) == 2
+    plan = audit(row, {"rule": "on", "servers": ids("b0", "b1"), "hosts": hosts("d")}, veto=Objector(("d",)))
+    assert (plan.state, plan.actions, plan.after) == ("SUCCEEDED", (), plan.before)
+    assert plan.message == "No move is proposed: test:veto objects to the plan of 2 actions: error(b0, d); error(b1, d)."
+    assert [(one.rule, one.text, one.origin) for one in plan.refused[:2]] == [("veto", f"error(b{n}, d)", "test:veto") for n in range(2)]
+    assert audit(veto=Objector(("d",))).message == "No move is needed: the goal is met as it is."
