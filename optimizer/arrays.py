@@ -35,6 +35,7 @@ from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.movable import Movable
 from optimizer.constraints.numa import Numa
 from optimizer.constraints.preserve import Preserve
+from optimizer.constraints.reserve import Reserve
 from optimizer.constraints.run import Run
 from optimizer.constraints.soft_group import SoftGroup
 from optimizer.constraints.traits import Traits
@@ -96,6 +97,15 @@ class Inside:
     parts: tuple[Mask, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A set of hosts (mask of H) on which servers, each with its ``demand`` (S), hold no more than ``most`` together."""
+
+    hosts: Mask
+    demand: Ints
+    most: int
+
+
 @dataclass(frozen=True)
 class Arrays:
     """The compiled form; indices follow the order of the cluster's hosts and servers.
@@ -104,7 +114,7 @@ class Arrays:
     ``seats`` (S x M): which seats of a host a server can take. ``quantities`` (D) names what is packed: a resource class, ``VCPU/0`` for
     that of one NUMA node, ``load:cpu`` for a metric. ``demand`` (S·M x D): what server s needs in seat m stands in row s·M + m.
     ``room`` (H x D): room beyond what is held, before any server is counted. ``kept`` (D): quantities that a server which moves keeps on
-    its old host too. ``apart``, ``together`` (members), ``not_worse``, ``scattered``, ``near``, ``inside``: the groups.
+    its old host too. ``apart``, ``together`` (members), ``not_worse``, ``scattered``, ``near``, ``inside``: the groups. ``pools``: sets of hosts with a common limit.
     """
 
     cluster: Cluster
@@ -123,6 +133,7 @@ class Arrays:
     scattered: tuple[Scattered, ...]
     near: tuple[Near, ...]
     inside: tuple[Inside, ...]
+    pools: tuple[Pool, ...]
 
     def allowed(self, server: int) -> Mask:
         """The hosts (H) where the server may arrive as far as it alone is concerned."""
@@ -218,6 +229,7 @@ class _Builder:
     scattered: list[Scattered] = field(default_factory=list)
     near: list[Near] = field(default_factory=list)
     inside: list[Inside] = field(default_factory=list)
+    pools: list[Pool] = field(default_factory=list)
     seats: Mask | None = None
     seat: Index | None = None
     domains: dict[int, Index] = field(default_factory=dict)
@@ -278,7 +290,7 @@ def compile_arrays(cluster: Cluster, constraints: tuple[Constraint, ...]) -> Arr
                   np.ascontiguousarray(demand, dtype=np.int64), np.stack([p.room for p in packed], axis=1),
                   np.array([p.kept for p in packed], dtype=np.bool_),
                   tuple(builder.apart), tuple(builder.together), tuple(builder.not_worse), tuple(builder.scattered), tuple(builder.near),
-                  tuple(builder.inside))
+                  tuple(builder.inside), tuple(builder.pools))
 
 
 def _classes(builder: _Builder) -> tuple[Index, Mask]:
@@ -451,6 +463,12 @@ def _among(builder: _Builder, rule: Among) -> None:
     builder.inside.append(Inside(builder.members(rule.members), builder.parts[id(rule.sets)]))
 
 
+def _reserve(builder: _Builder, rule: Reserve) -> None:
+    demand = np.array([server.resources.get(rule.resource, 0) for server in builder.cluster.servers], dtype=np.int64)
+    hosts = builder.mask(lambda h: builder.cluster.hosts[h].name in rule.hosts)
+    builder.pools.append(Pool(hosts, demand, max(rule.most, int(demand[hosts[builder.home]].sum()))))
+
+
 def _fault_domains(builder: _Builder, rule: FaultDomains) -> None:
     members, domain = builder.members(rule.members), builder.domain(rule.domains)
     now = len(set(domain[builder.home[members]].tolist()))
@@ -489,5 +507,6 @@ ENCODINGS: Mapping[type[Constraint], Callable[[_Builder, Any], None]] = {
     AggregateIsolation: _isolation, Hypervisor: _hypervisor, LoadLimit: _load_limit, AntiAffinity: _anti_affinity, Affinity: _affinity,
     SoftGroup: _soft_group, Transient: _transient, FaultDomains: _fault_domains, Dependency: _dependency, Preserve: _preserve, Run: _run,
     Among: _among, Numa: _numa, AllowedHosts: _allowed_hosts, Cap: _cap,
+    Reserve: _reserve,
 }
 """The one table that joins each constraint with its encoding."""

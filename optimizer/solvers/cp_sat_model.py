@@ -140,6 +140,7 @@ def build(compiled: Compiled, incumbent: Index, scope: Scope) -> Model:
     _scattered(model)
     _near(model)
     _inside(model)
+    _pools(model)
     if compiled.problem.max_moves is not None:
         model.cp.add(moved(model) <= compiled.problem.max_moves)
     return model
@@ -267,6 +268,13 @@ def _inside(model: Model) -> None:
                 if place // arrays.modes != arrays.home[m]:
                     parts = np.flatnonzero(others & in_part[:, place // arrays.modes]).tolist()
                     model.cp.add(sum(chosen[q] for q in parts) >= variable)
+
+
+def _pools(model: Model) -> None:
+    for pool in model.compiled.arrays.pools:
+        fixed = model.fixed[pool.hosts[model.held_hosts[model.fixed]]]
+        free = [(int(pool.demand[s]), model.among(s, pool.hosts)) for s in model.at if pool.demand[s]]
+        model.cp.add(int(pool.demand[fixed].sum()) + sum(amount * inside for amount, inside in free) <= pool.most)
 
 
 def _together(model: Model) -> None:

@@ -24,6 +24,7 @@ from optimizer.objectives.lonely import Lonely
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.scattering import Scattering
@@ -412,11 +413,22 @@ def _lonely(model: Model, objective: Lonely) -> Encoded:
     return Encoded(sum(total), 1, len(members))
 
 
+def _overdrawn(model: Model, objective: Overdrawn) -> Encoded:
+    hosts, demand = model.compiled.pool(objective)
+    fixed = model.fixed[hosts[model.held_hosts[model.fixed]]]
+    low = int(demand[fixed].sum()) - objective.most
+    free = [(int(demand[s]), model.among(s, hosts)) for s in model.at if demand[s]]
+    high = max(0, low + sum(amount for amount, _ in free))
+    over = model.cp.new_int_var(0, high, "overdrawn")
+    model.cp.add(over >= low + sum(amount * inside for amount, inside in free))
+    return Encoded(over, 1, high)
+
+
 TERMS: Mapping[type[Objective], Callable[[Model, Any], Encoded]] = {
     Overload: _overload, MoveCost: _move_cost, Remaining: _remaining, Elsewhere: _elsewhere, HostsInUse: _hosts_in_use, Spread: _spread,
     Moves: _moves,
     ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost, LoadCost: _load_cost,
     BalanceCost: _balance_cost, HostCost: _host_cost, Broken: _broken, Fragmentation: _fragmentation, Misplaced: _misplaced, Crowded: _crowded,
-    Scattering: _scattering, Lonely: _lonely,
+    Scattering: _scattering, Lonely: _lonely, Overdrawn: _overdrawn,
 }
 """The one table that joins each objective with its encoding."""

@@ -23,8 +23,7 @@ class State(NamedTuple):
     ``count`` (H) servers; ``apart`` (G x H) members; ``scatter`` and ``distinct``: members by domain, domains with a member; ``present``: members
     by domain; ``counted``, ``counted_domains`` and ``counted_needed``: of the groups that the objective speaks of, members by domain, domains with
     a member, and needed servers by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each
-    group that are not on their
-    start host; ``moved_of``: groups by that number; ``figures``: servers not in their start place, the greatest number of ``moved``.
+    group that are not on their start host; ``pooled``: what servers hold of each pool; ``moved_of``: groups by that number; ``figures``: servers not in their start place, the greatest number of ``moved``.
     """
 
     where: Index
@@ -42,6 +41,7 @@ class State(NamedTuple):
     sums: npt.NDArray[np.float64]
     moved: Index
     moved_of: Index
+    pooled: Ints
     figures: Ints
 
 
@@ -56,7 +56,7 @@ def new_state(P: Packed, where: Index) -> State:
         present=np.zeros(int(P.present_base[-1]), dtype=np.int32), counted=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
         counted_domains=np.zeros(len(P.counted_kind), dtype=np.int32), counted_needed=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
         level=np.zeros(P.share.shape), sums=np.zeros((len(P.variance_weight), 2)),
-        moved=np.zeros(max(1, P.groups), dtype=np.int32), moved_of=np.zeros(largest + 2, dtype=np.int32), figures=np.zeros(2, dtype=np.int64))
+        moved=np.zeros(max(1, P.groups), dtype=np.int32), moved_of=np.zeros(largest + 2, dtype=np.int32), pooled=np.zeros(len(P.pool_most), dtype=np.int64), figures=np.zeros(2, dtype=np.int64))
     if P.apart_held.shape[0] == len(P.apart_limit):
         X.apart[:] = P.apart_held
     X.moved_of[0] = P.groups
@@ -110,6 +110,8 @@ def _fill(P, X):
             X.figures[0] += 1
             _keep(P, X, s, 1)
         count_groups(P, X, s, h, 1)
+        for k in range(len(P.pool_most)):
+            X.pooled[k] += P.pool_hosts[k, h] * P.pool_demand[s, k]
         if h != host_of(P, P.start[s]) and P.group[s] >= 0:
             _group_moves(P, X, P.group[s], 1)
     refresh(P, X)
@@ -367,6 +369,37 @@ def _counted_exchange(P, X, s, t, h0, h1):
     return total
 
 
+@inlined
+def _drawn(P, k, h0, h1, s, t):
+    """By how much a pool is used more when server s goes from host h0 to h1 and t (-1: none) the opposite way."""
+    amount = P.pool_demand[s, k]
+    if t >= 0:
+        amount -= P.pool_demand[t, k]
+    return (np.int64(P.pool_hosts[k, h1]) - np.int64(P.pool_hosts[k, h0])) * amount
+
+
+@kernel
+def _pools_change(P, X, h0, h1, s, t):
+    """Change of what is drawn from pools beyond what is safe."""
+    total = 0.0
+    for k in range(len(P.pool_most)):
+        if P.pool_weight[k] != 0.0:
+            before = X.pooled[k] - P.pool_safe[k]
+            after = before + _drawn(P, k, h0, h1, s, t)
+            total += P.pool_weight[k] * (max(after, 0) - max(before, 0))
+    return total
+
+
+@kernel
+def _pools_admit(P, X, h0, h1, s, t):
+    """Whether no pool is drawn from beyond what it has."""
+    for k in range(len(P.pool_most)):
+        more = _drawn(P, k, h0, h1, s, t)
+        if more > 0 and X.pooled[k] + more > P.pool_most[k]:
+            return False
+    return True
+
+
 @kernel
 def shift_cost(P, X, s, p):
     """Change of the objective when a server goes to a place."""
@@ -387,6 +420,8 @@ def shift_cost(P, X, s, p):
         cost += _group_change(P, X, s, h1, -1, -1)
     if P.any_counted:
         cost += _counted_change(P, X, s, h0, h1)
+    if len(P.pool_most):
+        cost += _pools_change(P, X, h0, h1, s, -1)
     return cost
 
 
@@ -404,6 +439,8 @@ def swap_cost(P, X, s, t):
         cost += _group_change(P, X, s, h1, t, h0)
     if P.any_counted:
         cost += _counted_exchange(P, X, s, t, h0, h1)
+    if len(P.pool_most):
+        cost += _pools_change(P, X, h0, h1, s, t)
     return cost
 
 
@@ -554,7 +591,7 @@ def shift_legal(P, X, s, p):
     if o == P.start[s] and X.figures[0] >= P.max_moves:
         return False
     h0, h1 = host_of(P, o), host_of(P, p)
-    return h0 == h1 or (_groups_admit(P, X, s, h0, h1, -1) and _near_admits(P, X, s, h0, h1) and _ties_admit(P, X, s, h1))
+    return h0 == h1 or (_pools_admit(P, X, h0, h1, s, -1) and _groups_admit(P, X, s, h0, h1, -1) and _near_admits(P, X, s, h0, h1) and _ties_admit(P, X, s, h1))
 
 
 @kernel
@@ -568,6 +605,8 @@ def swap_legal(P, X, s, t):
         return False
     moves = int(p != P.start[s]) - int(o != P.start[s]) + int(o != P.start[t]) - int(p != P.start[t])
     if moves > 0 and X.figures[0] + moves > P.max_moves:
+        return False
+    if not _pools_admit(P, X, h0, h1, s, t):
         return False
     if not _groups_admit(P, X, s, h0, h1, t) or not _groups_admit(P, X, t, h1, h0, s) or not _near_admits(P, X, s, h0, h1):
         return False
@@ -615,6 +654,8 @@ def shift(P, X, s, p):
         X.count[h1] += 1
         count_groups(P, X, s, h0, -1)
         count_groups(P, X, s, h1, 1)
+        for k in range(len(P.pool_most)):
+            X.pooled[k] += _drawn(P, k, h0, h1, s, -1)
         g, home = P.group[s], host_of(P, start)
         if g >= 0:
             if h0 == home:
@@ -651,6 +692,8 @@ def cost_of(P, X):
         else:
             for d in range(P.counted_base[g], P.counted_base[g + 1]):
                 total += P.counted_weight[g] * _amiss(P, g, X.counted[d], X.counted_needed[d])
+    for k in range(len(P.pool_most)):
+        total += P.pool_weight[k] * max(0, X.pooled[k] - P.pool_safe[k])
     for v in range(len(P.variance_weight)):
         n = P.variance_hosts[v]
         total += P.variance_weight[v] * max(0.0, X.sums[v, 1] / n - (X.sums[v, 0] / n) ** 2 - P.variance_floor[v])

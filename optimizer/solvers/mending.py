@@ -20,11 +20,13 @@ from optimizer.constraints.dependency import Dependency
 from optimizer.constraints.fault_domains import FaultDomains
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.numa import Numa
+from optimizer.constraints.reserve import Reserve
 from optimizer.objectives.base import Objective
 from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.load_cost import LoadCost
 from optimizer.objectives.lonely import Lonely
 from optimizer.objectives.misplaced import Misplaced
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.scattering import Scattering
 from optimizer.placement import Placement, moves_between, placement_of
@@ -39,7 +41,7 @@ _WORTH = 1e-12  # smaller changes are rounding
 
 def applies(compiled: Compiled) -> bool:
     """Whether some level counts breaches of rules about single servers or groups."""
-    kinds = (Misplaced, Crowded, Scattering, Lonely)
+    kinds = (Misplaced, Crowded, Scattering, Lonely, Overdrawn)
     return any(isinstance(term.objective, kinds) for level in compiled.problem.levels for term in level)
 
 
@@ -78,6 +80,8 @@ def _as_constraints(objective: Objective) -> list[Constraint]:
             return [Dependency(objective.origin, objective.members, "needed", objective.needs, objective.domains, objective.origin)]
         case LoadCost():
             return [Cap(objective.resource, objective.safety)]
+        case Overdrawn():
+            return [Reserve(objective.hosts, objective.resource, objective.most, objective.origin)]
         case Overload():
             return [LoadLimit(objective.metric, objective.max_percent, objective.hosts)]
     raise AssertionError(objective)
@@ -158,6 +162,12 @@ def _of_load_cost(compiled: Compiled, hosts: Index, objective: LoadCost) -> Mask
                    len(compiled.arrays.room))
 
 
+def _of_overdrawn(compiled: Compiled, hosts: Index, objective: Overdrawn) -> Mask:
+    inside, demand = compiled.pool(objective)
+    there: Mask = inside[hosts] & (demand > 0)
+    return there if int(demand[there].sum()) > objective.most else np.zeros_like(there)
+
+
 def _of_overload(compiled: Compiled, hosts: Index, objective: Overload) -> Mask:
     limits = map(objective.limit, compiled.problem.cluster.hosts)
     return _beyond(hosts, compiled.balance[objective.metric].load, {h: limit for h, limit in enumerate(limits) if limit is not None},
@@ -176,4 +186,5 @@ def _beyond(hosts: Index, amounts: Ints, limits: Mapping[int, int], count: int) 
 
 _PARTS: Mapping[type[Objective], Callable[[Compiled, Index, Any], Mask]] = {
     Misplaced: _of_misplaced, Crowded: _of_crowded, Scattering: _of_scattering, Lonely: _of_lonely, LoadCost: _of_load_cost, Overload: _of_overload,
+    Overdrawn: _of_overdrawn,
 }

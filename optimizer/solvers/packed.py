@@ -29,6 +29,7 @@ from optimizer.objectives.lonely import Lonely
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.scattering import Scattering
@@ -124,6 +125,12 @@ class Packed(NamedTuple):
     counted_of: Index  # groups of each server
     counted_need_from: Index
     counted_need: Index  # groups that need each server
+    # pools: sets of hosts on which servers hold no more than pool_most together; what is beyond pool_safe costs
+    pool_hosts: npt.NDArray[np.uint8]  # K x H
+    pool_demand: Ints  # S x K
+    pool_most: Ints
+    pool_safe: Ints
+    pool_weight: Floats
     spot_class: Index  # S
     spot_cost: Floats  # K x H, of a server of a class on a host
 
@@ -154,6 +161,7 @@ class _Terms:
     fragments: list[tuple[int, float, int, npt.NDArray[np.uint8]]] = field(default_factory=list)
     spots: list[tuple[Index, Floats]] = field(default_factory=list)
     counted: list[_Group] = field(default_factory=list)
+    pools: list[tuple[npt.NDArray[np.bool_], Ints, int, int, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         servers, hosts = len(self.compiled.arrays.start), len(self.compiled.arrays.room)
@@ -253,6 +261,7 @@ def pack(compiled: Compiled, levels: Sequence[Level] | None = None) -> Packed:
         counted_weight=_floats(group.weight for group in counted), counted_low=_ints(group.low for group in counted),
         counted_high=_ints(group.high for group in counted), counted_division=counted_division, counted_base=_bases(sizes, counted_division),
         counted_from=counted_from, counted_of=counted_of, counted_need_from=counted_need_from, counted_need=counted_need,
+        **_pools([*((one.hosts, one.demand, one.most, one.most, 0.0) for one in arrays.pools), *terms.pools], servers, hosts),
         spot_class=spot_class, spot_cost=spot_cost)
 
 
@@ -294,6 +303,14 @@ def part_of(group: Inside, hosts: Index) -> int:
     counted = member_in.any(axis=0)
     whole = member_in[:, counted].all(axis=1) if counted.any() else np.zeros(1, dtype=np.bool_)
     return int(whole.argmax()) if whole.any() else -1
+
+
+def _pools(pools: Sequence[tuple[npt.NDArray[np.bool_], Ints, int, int, float]], servers: int, hosts: int) -> dict[str, npt.NDArray[Any]]:
+    """The fields about pools, from (hosts, demand, most, safe, weight) of each."""
+    return {"pool_hosts": np.stack([one[0] for one in pools]).astype(np.uint8) if pools else np.zeros((0, hosts), dtype=np.uint8),
+            "pool_demand": np.ascontiguousarray(np.stack([one[1] for one in pools], axis=1)) if pools else np.zeros((servers, 0), dtype=np.int64),
+            "pool_most": np.array([one[2] for one in pools], dtype=np.int64), "pool_safe": np.array([one[3] for one in pools], dtype=np.int64),
+            "pool_weight": _floats(one[4] for one in pools)}
 
 
 def _ints(values: Iterable[int]) -> Index:
@@ -501,6 +518,11 @@ def _scattering(terms: _Terms, weight: float, objective: Scattering) -> None:
         terms.counted.append(_Group(SCATTERED, weight, objective.at_least, most, terms.compiled.domain(objective.domains), members, members[:0]))
 
 
+def _overdrawn(terms: _Terms, weight: float, objective: Overdrawn) -> None:
+    hosts, demand = terms.compiled.pool(objective)
+    terms.pools.append((hosts, demand, int(ENDLESS), objective.most, weight))
+
+
 def _lonely(terms: _Terms, weight: float, objective: Lonely) -> None:
     compiled = terms.compiled
     members, needed = compiled.members(objective.members), compiled.members(objective.needs)
@@ -512,6 +534,6 @@ PACKINGS: Mapping[type[Objective], Callable[[_Terms, float, Any], None]] = {
     MoveCost: _move_cost, Moves: _moves, ServerMoveCost: _server_move_cost, HostPairCost: _host_pair_cost, GroupMoveCost: _group_move_cost,
     Remaining: _remaining,
     Elsewhere: _elsewhere, Broken: _broken, Fragmentation: _fragmentation, Misplaced: _misplaced, Crowded: _crowded, Scattering: _scattering,
-    Lonely: _lonely,
+    Lonely: _lonely, Overdrawn: _overdrawn,
 }
 """The one table that joins each objective with its weights for the kernels."""

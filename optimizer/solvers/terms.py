@@ -22,6 +22,7 @@ from optimizer.objectives.hosts_in_use import bound_hosts
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost, cost_parts
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.placement import placement_of
 from optimizer.problem import Level, Problem
@@ -126,6 +127,12 @@ class Compiled:
         number: dict[tuple[int, ...], int] = {(): 0}
         classes = np.array([number.setdefault(tuple(sorted(found)), len(number)) for found in broken], dtype=np.int32)
         return classes, np.stack([masks[list(found)].sum(axis=0) for found in number])
+
+    def pool(self, objective: Overdrawn) -> tuple[Mask, Ints]:
+        """The hosts (mask of H) of an objective about a set of them, and what each server (S) holds of its resource."""
+        cluster = self.problem.cluster
+        demand = np.array([server.resources.get(objective.resource, 0) for server in cluster.servers], dtype=np.int64)
+        return np.array([host.name in objective.hosts for host in cluster.hosts], dtype=np.bool_), demand
 
     def members(self, ids: Iterable[str]) -> Index:
         """The numbers of servers by id; those that are not in the cluster are left out."""

@@ -16,6 +16,7 @@ from optimizer.constraints.fault_domains import FaultDomains
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.numa import Numa
 from optimizer.constraints.preserve import Preserve
+from optimizer.constraints.reserve import Reserve
 from optimizer.constraints.run import Run
 from optimizer.constraints.transient import Transient
 from optimizer.objectives.balance_cost import BalanceCost
@@ -33,6 +34,7 @@ from optimizer.objectives.lonely import Lonely
 from optimizer.objectives.misplaced import Misplaced, Wish
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.moves import Moves
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.scattering import Scattering
@@ -53,6 +55,7 @@ OBJECTIVES: tuple[Objective, ...] = (
     HostPairCost(np.arange(36).reshape(6, 6)), HostCost({"h0": 1.5, "h2": 0.25}), LoadCost("VCPU", {"h0": 1, "h2": 2}),
     BalanceCost("VCPU", "MEMORY_MB", 2048), Broken({"s0": {"VCPU": 3}, "s1": {"CUSTOM_CARD": 1}}, ("s2",)),
     Overload("cpu", 20), Overload("memory", 10.5), Overload("cpu", 5, frozenset({"h0", "h2"})),
+    Overdrawn(frozenset({"h0", "h1"}), "VCPU", 3), Overdrawn(frozenset({"h1", "h2", "h4"}), "DISK_GB", 25),
     Misplaced((Wish(("s0", "s1", "s3"), frozenset({"h0", "h2"}), True), Wish(("s1", "s2"), frozenset({"h0"}), False))),
     Crowded(("s0", "s1", "s2", "s4")), Crowded(("s1", "s2", "s3", "s4", "s5"), 2),
     Scattering(("s0", "s1", "s2"), PAIRS, at_least=3), Scattering(("s1", "s2", "s3", "s4"), {}, at_most=1),
@@ -65,6 +68,7 @@ def own_rules(cluster: Cluster) -> tuple[Constraint, ...]:
     """A rule or two of each kind that Nova does not know."""
     ids, zones = [server.id for server in cluster.servers], {host.name: host.zone for host in cluster.hosts}
     return (LoadLimit("cpu", 30), LoadLimit("memory", 50.5), LoadLimit("cpu", 10, frozenset({"h1", "h2"})),
+            Reserve(frozenset({"h0", "h2"}), "VCPU", 3), Reserve(frozenset({"h1", "h2"}), "MEMORY_MB", 2500),
             Cap("VCPU", {"h0": 3, "h2": 1}), Cap("VCPU", {"h1": 2, "h2": 2}), Cap("DISK_GB", {"h0": 10}),
             AntiAffinity("own", tuple(ids[:4]), 2), FaultDomains("one place", tuple(ids[:3]), zones, at_most=1),
             FaultDomains("two hosts", tuple(ids[1:5]), {}, 2, 2),
