@@ -25,6 +25,7 @@ from policy_sources.base import policy_of
 from policy_sources.opa import OpaSource
 from policy_sources.rego import READY, RULES, RegoSource, read_bundle, rules_in
 from policy_sources.regorus import evaluate
+from policy_sources.vocabulary.selectors import Catalog
 
 
 def make_labelled(servers: int, rules: int, seed: int) -> Cluster:
@@ -34,7 +35,7 @@ def make_labelled(servers: int, rules: int, seed: int) -> Cluster:
     tags: list[list[str]] = [[] for _ in range(servers)]
     for rule in range(rules):
         for server in rng.choice(servers, size=min(servers, 2 + rule % 2), replace=False).tolist():
-            tags[server].append(f"placewright:apart=g{rule}")
+            tags[server].append(f"policy:apart=g{rule}")
     return cluster.with_servers(tuple(replace(server, tags=tuple(own)) for server, own in zip(cluster.servers, tags, strict=True)))
 
 
@@ -66,7 +67,7 @@ def main() -> int:
         bundle = read_bundle("benchmark", files)
         told["engine_s"], rows = measured(arguments.runs, lambda: evaluate(bundle, RULES, document))
         told["map_s"], rules = measured(arguments.runs, lambda: rules_in("benchmark", rows, bundle.revision))
-        told["compile_s"], _ = measured(arguments.runs, lambda: policy_of(cluster, rules))
+        told["compile_s"], _ = measured(arguments.runs, lambda: policy_of(Catalog(cluster), rules))
         told["embedded_read_s"], read = measured(arguments.runs, lambda: RegoSource(files).read(cluster))
         if arguments.opa is not None:
             told["opa_read_s"], read = measured(arguments.runs, lambda: OpaSource(arguments.opa).read(cluster))

@@ -14,7 +14,7 @@ from policy_sources.rego import RULES, read_bundle
 from tests.support.clusters import make_cluster, make_host, make_server
 from tests.support.opa import Opa, opa, write
 
-CLUSTER = make_cluster([make_host("a")], [make_server("s1", "a", tags=("placewright:keep",))])
+CLUSTER = make_cluster([make_host("a")], [make_server("s1", "a", tags=("policy:keep",))])
 ONCE = HttpSettings(timeout_s=5, attempts=1)
 KEEP = {"rule": "keep", "servers": {"id": "s1"}}
 
@@ -123,7 +123,7 @@ def test_rules_and_their_origin() -> None:
     with opa(Opa(bundles={"placement": "v12"})) as state:
         found = OpaSource(state.url, settings=ONCE).read(CLUSTER)
     assert (found.source, found.revision) == ("opa:placewright/rules", "v12")
-    assert [rule.origin for rule in found.rules] == [Origin("opa:placewright/rules", "tag placewright:keep", "v12")]
+    assert [rule.origin for rule in found.rules] == [Origin("opa:placewright/rules", "tag policy:keep", "v12")]
 
 
 @pytest.mark.parametrize(("provenance", "revision"), [

@@ -40,17 +40,17 @@ def hosts_of(cluster: Cluster) -> dict[str, set[str]]:
 
 
 def apart(cluster: Cluster) -> Iterator[Row]:
-    prefix = "placewright:apart="
+    prefix = "policy:apart="
     tagged = [((server.project, tag[len(prefix):]), server.id) for server in cluster.servers for tag in server.tags if tag.startswith(prefix)]
-    for (project, name), ids in gathered([(key, server.id) for key, server in keyed(cluster, "placewright:apart")] + tagged).items():
+    for (project, name), ids in gathered([(key, server.id) for key, server in keyed(cluster, "policy:apart")] + tagged).items():
         if len(ids) > 1:
             yield {"rule": "apart", "servers": {"id": ids}, "origin": f"apart {name} of project {project}"}
 
 
 def spread(cluster: Cluster) -> Iterator[Row]:
-    over = gathered((key, server.metadata["placewright:spread-over"]) for key, server in keyed(cluster, "placewright:spread")
-                    if "placewright:spread-over" in server.metadata)
-    for key, ids in gathered((key, server.id) for key, server in keyed(cluster, "placewright:spread")).items():
+    over = gathered((key, server.metadata["policy:spread-over"]) for key, server in keyed(cluster, "policy:spread")
+                    if "policy:spread-over" in server.metadata)
+    for key, ids in gathered((key, server.id) for key, server in keyed(cluster, "policy:spread")).items():
         row = {"rule": "spread", "servers": {"id": ids}, "across": "zone", "origin": f"spread {key[1]} of project {key[0]}"}
         if len(ids) > 1:
             numbers = over.get(key)
@@ -60,21 +60,21 @@ def spread(cluster: Cluster) -> Iterator[Row]:
 def hosts(cluster: Cluster) -> Iterator[Row]:
     for aggregate in cluster.aggregates:
         ids = hosts_of(cluster).get(aggregate.id)
-        if ids and "placewright:hosts" in aggregate.metadata:
-            yield {"rule": aggregate.metadata["placewright:hosts"], "hosts": {"id": ids}, "origin": f"aggregate {aggregate.name} ({aggregate.id})"}
+        if ids and "policy:hosts" in aggregate.metadata:
+            yield {"rule": aggregate.metadata["policy:hosts"], "hosts": {"id": ids}, "origin": f"aggregate {aggregate.name} ({aggregate.id})"}
 
 
 def exclusive(cluster: Cluster) -> Iterator[Row]:
     for aggregate in cluster.aggregates:
         ids = hosts_of(cluster).get(aggregate.id)
-        if ids and "placewright:exclusive" in aggregate.metadata:
+        if ids and "policy:exclusive" in aggregate.metadata:
             yield {"rule": "exclusive", "hosts": {"id": ids}, "origin": f"exclusive aggregate {aggregate.name} ({aggregate.id})",
-                   "servers": {"project": {text.strip() for text in aggregate.metadata["placewright:exclusive"].split(",")}}}
+                   "servers": {"project": {text.strip() for text in aggregate.metadata["policy:exclusive"].split(",")}}}
 
 
 def movement(cluster: Cluster) -> Iterator[Row]:
-    means = {"placewright:keep": {"rule": "keep"}, "placewright:advise": {"rule": "automation", "level": "advise"},
-             "placewright:no-live-migration": {"rule": "no_live_migration"}}
+    means = {"policy:keep": {"rule": "keep"}, "policy:advise": {"rule": "automation", "level": "advise"},
+             "policy:no-live-migration": {"rule": "no_live_migration"}}
     for tag, ids in gathered((tag, server.id) for server in cluster.servers for tag in server.tags if tag in means).items():
         yield {**means[tag], "servers": {"id": ids}, "origin": f"tag {tag}"}
 
@@ -83,9 +83,9 @@ def intent(cluster: Cluster) -> Iterator[Row]:
     means: dict[str, Row] = {"survive-host": {"rule": "apart"}, "survive-zone": {"rule": "spread", "across": "zone", "at_least": 2},
                              "fast-network": {"rule": "together", "within": "zone", "should": 1},
                              "steady": {"rule": "automation", "level": "advise"}}
-    members = gathered((key, server.id) for key, server in keyed(cluster, "placewright:service"))
-    words = gathered((key, word.strip()) for key, server in keyed(cluster, "placewright:service")
-                     if "placewright:intent" in server.metadata for word in server.metadata["placewright:intent"].split(","))
+    members = gathered((key, server.id) for key, server in keyed(cluster, "policy:service"))
+    words = gathered((key, word.strip()) for key, server in keyed(cluster, "policy:service")
+                     if "policy:intent" in server.metadata for word in server.metadata["policy:intent"].split(","))
     for (project, service), wanted in words.items():
         for word in wanted:
             sensitive, colon, level = word.partition(":")
@@ -193,27 +193,27 @@ def example(**server: Any) -> Cluster:
     return make_cluster([make_host("a", aggregates=("1",)), make_host("b")],
                         [make_server("s1", "a", project="p1", **server), make_server("s2", "b", project="p1", **server),
                          make_server("s3", "b", project="p2", **server)],
-                        aggregates=(Aggregate(id="1", name="rack", metadata={"placewright:hosts": "evacuate", "placewright:exclusive": "p1, p2"}),),
+                        aggregates=(Aggregate(id="1", name="rack", metadata={"policy:hosts": "evacuate", "policy:exclusive": "p1, p2"}),),
                         groups=(make_group("soft-anti-affinity", "s1", "s2", "gone", name="db"),))
 
 
 @pytest.mark.parametrize(("name", "cluster", "expected"), [
-    ("apart", example(metadata={"placewright:apart": "web"}),
+    ("apart", example(metadata={"policy:apart": "web"}),
      [{"rule": "apart", "servers": {"id": ["s1", "s2"]}, "origin": "apart web of project p1"}]),
-    ("apart", example(tags=("placewright:apart=web",)),
+    ("apart", example(tags=("policy:apart=web",)),
      [{"rule": "apart", "servers": {"id": ["s1", "s2"]}, "origin": "apart web of project p1"}]),
-    ("spread", example(metadata={"placewright:spread": "db"}),
+    ("spread", example(metadata={"policy:spread": "db"}),
      [{"rule": "spread", "servers": {"id": ["s1", "s2"]}, "across": "zone", "origin": "spread db of project p1"}]),
-    ("spread", example(metadata={"placewright:spread": "db", "placewright:spread-over": "2"}),
+    ("spread", example(metadata={"policy:spread": "db", "policy:spread-over": "2"}),
      [{"rule": "spread", "servers": {"id": ["s1", "s2"]}, "across": "zone", "at_least": 2, "origin": "spread db of project p1"}]),
     ("hosts", example(), [{"rule": "evacuate", "hosts": {"id": ["id-a"]}, "origin": "aggregate rack (1)"}]),
     ("exclusive", example(), [{"rule": "exclusive", "hosts": {"id": ["id-a"]}, "servers": {"project": ["p1", "p2"]},
                                "origin": "exclusive aggregate rack (1)"}]),
-    ("movement", example(tags=("placewright:keep",)), [{"rule": "keep", "servers": {"id": ["s1", "s2", "s3"]}, "origin": "tag placewright:keep"}]),
-    ("intent", example(metadata={"placewright:service": "shop", "placewright:intent": "survive-host"}),
+    ("movement", example(tags=("policy:keep",)), [{"rule": "keep", "servers": {"id": ["s1", "s2", "s3"]}, "origin": "tag policy:keep"}]),
+    ("intent", example(metadata={"policy:service": "shop", "policy:intent": "survive-host"}),
      [{"rule": "apart", "servers": {"id": ["s1", "s2"]}, "origin": "service shop of project p1: survive-host"},
       {"rule": "apart", "servers": {"id": ["s3"]}, "origin": "service shop of project p2: survive-host"}]),
-    ("intent", example(metadata={"placewright:service": "shop", "placewright:intent": "latency:high"}),
+    ("intent", example(metadata={"policy:service": "shop", "policy:intent": "latency:high"}),
      [{"rule": "sensitivity", "property": "latency", "level": "high", "servers": {"id": ids},
        "origin": f"service shop of project {project}: latency:high"}
       for project, ids in (("p1", ["s1", "s2"]), ("p2", ["s3"]))]),
@@ -228,10 +228,10 @@ def test_the_example_of_each(name: str, cluster: Cluster, expected: list[Row]) -
 
 
 @pytest.mark.parametrize(("name", "fields", "fault"), [
-    ("spread", {"metadata": {"placewright:spread": "db", "placewright:spread-over": "many"}}, "spread db of project p1: at_least: "),
-    ("intent", {"metadata": {"placewright:service": "shop", "placewright:intent": "latency:high:er"}},
+    ("spread", {"metadata": {"policy:spread": "db", "policy:spread-over": "many"}}, "spread db of project p1: at_least: "),
+    ("intent", {"metadata": {"policy:service": "shop", "policy:intent": "latency:high:er"}},
      "service shop of project p1: latency:high:er: level: Input should be 'low', 'medium' or 'high' (got 'high:er')"),
-    ("intent", {"metadata": {"placewright:service": "shop", "placewright:intent": "be quick"}},
+    ("intent", {"metadata": {"policy:service": "shop", "policy:intent": "be quick"}},
      "service shop of project p1: be quick: rule: 'be quick' is no kind of rule"),
 ])
 def test_what_they_do_not_understand_is_told(name: str, fields: Row, fault: str) -> None:

@@ -161,13 +161,13 @@ def write(folder: Path, **files: str) -> Path:
 
 
 NAMES = ("web", "db", "käse 1")
-_TAGS = ("placewright:keep", "placewright:advise", "placewright:no-live-migration", "placewright:apart=web", "placewright:apart=käse 1", "other")
+_TAGS = ("policy:keep", "policy:advise", "policy:no-live-migration", "policy:apart=web", "policy:apart=käse 1", "other")
 _SERVER_VALUES = {
-    "placewright:apart": NAMES, "placewright:spread": NAMES, "placewright:spread-over": ("2", "3"), "placewright:service": NAMES, "other": ("x",),
-    "placewright:intent": ("survive-host", "survive-zone, steady", "fast-network,survive-host", "steady", "latency:high, cost:low")}
-_AGGREGATE_VALUES = {"placewright:hosts": ("evacuate", "quarantine"), "placewright:exclusive": ("p1", "p1, p2", "p3,p1"), "other": ("x",)}
-_NOT_UNDERSTOOD = {"placewright:spread-over": ("007", "many", ""), "placewright:intent": ("be quick", "a:b:c", "steady,"),
-                   "placewright:hosts": ("evacute",), "placewright:exclusive": ("p2,",)}
+    "policy:apart": NAMES, "policy:spread": NAMES, "policy:spread-over": ("2", "3"), "policy:service": NAMES, "other": ("x",),
+    "policy:intent": ("survive-host", "survive-zone, steady", "fast-network,survive-host", "steady", "latency:high, cost:low")}
+_AGGREGATE_VALUES = {"policy:hosts": ("evacuate", "quarantine"), "policy:exclusive": ("p1", "p1, p2", "p3,p1"), "other": ("x",)}
+_NOT_UNDERSTOOD = {"policy:spread-over": ("007", "many", ""), "policy:intent": ("be quick", "a:b:c", "steady,"),
+                   "policy:hosts": ("evacute",), "policy:exclusive": ("p2,",)}
 
 
 def _some(values: dict[str, tuple[str, ...]], understood: bool) -> st.SearchStrategy[dict[str, str]]:

@@ -1,8 +1,8 @@
-# Servers of one project that bear the same name under "placewright:apart", in their metadata or as a tag, are on hosts of their own.
+# Servers of one project that bear the same name under "policy:apart", in their metadata or as a tag, are on hosts of their own.
 # The names of different projects have nothing to do with one another.
 #
-#   openstack server set --property placewright:apart=web web-1          (and web-2, web-3)
-#   openstack server set --tag placewright:apart=web web-1               (the same as a tag)
+#   openstack server set --property policy:apart=web web-1          (and web-2, web-3)
+#   openstack server set --tag policy:apart=web web-1               (the same as a tag)
 #     -> {"rule": "apart", "servers": {"id": [...]}, "origin": "apart web of project ..."}
 package placewright
 
@@ -17,14 +17,14 @@ rules contains {"rule": "apart", "servers": {"id": members}, "origin": origin} i
 
 apart_members contains [key, id] if {
 	some server in input.cluster.servers
-	key := [server.project, server.metadata["placewright:apart"]]
+	key := [server.project, server.metadata["policy:apart"]]
 	id := server.id
 }
 
 apart_members contains [key, id] if {
 	some server in input.cluster.servers
 	some tag in server.tags
-	startswith(tag, "placewright:apart=")
-	key := [server.project, trim_prefix(tag, "placewright:apart=")]
+	startswith(tag, "policy:apart=")
+	key := [server.project, trim_prefix(tag, "policy:apart=")]
 	id := server.id
 }

@@ -1,7 +1,7 @@
-# Hosts to be emptied or closed, by the metadata of their aggregates: "placewright:hosts" is "evacuate" (all servers leave, none comes) or
+# Hosts to be emptied or closed, by the metadata of their aggregates: "policy:hosts" is "evacuate" (all servers leave, none comes) or
 # "quarantine" (none comes). Any other value is told as a fault. An aggregate without hosts says nothing.
 #
-#   openstack aggregate set --property placewright:hosts=evacuate rack-7
+#   openstack aggregate set --property policy:hosts=evacuate rack-7
 #     -> {"rule": "evacuate", "hosts": {"id": [...]}, "origin": "aggregate rack-7 (7)"}
 package placewright
 
@@ -9,7 +9,7 @@ import rego.v1
 
 rules contains {"rule": rule, "hosts": {"id": hosts}, "origin": origin} if {
 	some aggregate in input.cluster.aggregates
-	rule := aggregate.metadata["placewright:hosts"]
+	rule := aggregate.metadata["policy:hosts"]
 	hosts := aggregate_hosts[aggregate.id]
 	origin := sprintf("aggregate %s (%s)", [aggregate.name, aggregate.id])
 }

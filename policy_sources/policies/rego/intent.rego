@@ -1,5 +1,5 @@
-# What a service needs, in its own words: servers of one project with the same "placewright:service" in their metadata are a service, and
-# "placewright:intent" of any of them, one word or several with commas between them, says what it needs. Any other word is told as a fault.
+# What a service needs, in its own words: servers of one project with the same "policy:service" in their metadata are a service, and
+# "policy:intent" of any of them, one word or several with commas between them, says what it needs. Any other word is told as a fault.
 #
 #   survive-host   no host carries two servers of the service
 #   survive-zone   its servers are in two zones or more
@@ -7,7 +7,7 @@
 #   steady         moves of its servers are shown, and carried out only when that is asked for
 #   latency:LEVEL  it is sensitive to that, and so for throughput, availability and cost; LEVEL is low, medium or high
 #
-#   openstack server set --property placewright:service=shop --property placewright:intent=survive-host,survive-zone shop-1
+#   openstack server set --property policy:service=shop --property policy:intent=survive-host,survive-zone shop-1
 #     -> {"rule": "apart", "servers": {"id": [...]}, "origin": "service shop of project ...: survive-host"} and
 #        {"rule": "spread", "servers": {"id": [...]}, "across": "zone", "at_least": 2, "origin": "service shop of project ...: survive-zone"}
 package placewright
@@ -41,13 +41,13 @@ intent_services := {key: members | some [key, members] in lib.grouped(intent_mem
 
 intent_members contains [key, id] if {
 	some server in input.cluster.servers
-	key := [server.project, server.metadata["placewright:service"]]
+	key := [server.project, server.metadata["policy:service"]]
 	id := server.id
 }
 
 intent_words contains [key, word] if {
 	some server in input.cluster.servers
-	key := [server.project, server.metadata["placewright:service"]]
-	some text in split(server.metadata["placewright:intent"], ",")
+	key := [server.project, server.metadata["policy:service"]]
+	some text in split(server.metadata["policy:intent"], ",")
 	word := trim_space(text)
 }

@@ -1,8 +1,8 @@
-# How servers may move, by tag: "placewright:keep" (never), "placewright:advise" (moves are shown, and carried out only when that is asked
-# for) and "placewright:no-live-migration" (cold or not at all).
+# How servers may move, by tag: "policy:keep" (never), "policy:advise" (moves are shown, and carried out only when that is asked
+# for) and "policy:no-live-migration" (cold or not at all).
 #
-#   openstack server set --tag placewright:keep licence-server
-#     -> {"rule": "keep", "servers": {"id": [...]}, "origin": "tag placewright:keep"}
+#   openstack server set --tag policy:keep licence-server
+#     -> {"rule": "keep", "servers": {"id": [...]}, "origin": "tag policy:keep"}
 package placewright
 
 import rego.v1
@@ -14,9 +14,9 @@ rules contains object.union(means, {"servers": {"id": members}, "origin": origin
 }
 
 movement_means := {
-	"placewright:keep": {"rule": "keep"},
-	"placewright:advise": {"rule": "automation", "level": "advise"},
-	"placewright:no-live-migration": {"rule": "no_live_migration"},
+	"policy:keep": {"rule": "keep"},
+	"policy:advise": {"rule": "automation", "level": "advise"},
+	"policy:no-live-migration": {"rule": "no_live_migration"},
 }
 
 movement_tagged[tag] contains id if {

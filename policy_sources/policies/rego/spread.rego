@@ -1,8 +1,8 @@
-# Servers of one project that bear the same name under "placewright:spread" in their metadata are in several availability zones: in as
-# many as there are servers or zones, or in as many as "placewright:spread-over" says. Where servers of one name say different numbers, each
+# Servers of one project that bear the same name under "policy:spread" in their metadata are in several availability zones: in as
+# many as there are servers or zones, or in as many as "policy:spread-over" says. Where servers of one name say different numbers, each
 # number is a rule.
 #
-#   openstack server set --property placewright:spread=db --property placewright:spread-over=2 db-1          (and db-2, db-3)
+#   openstack server set --property policy:spread=db --property policy:spread-over=2 db-1          (and db-2, db-3)
 #     -> {"rule": "spread", "servers": {"id": [...]}, "across": "zone", "at_least": 2, "origin": "spread db of project ..."}
 package placewright
 
@@ -19,7 +19,7 @@ rules contains object.union(rule, least) if {
 
 spread_members contains [key, id] if {
 	some server in input.cluster.servers
-	key := [server.project, server.metadata["placewright:spread"]]
+	key := [server.project, server.metadata["policy:spread"]]
 	id := server.id
 }
 
@@ -27,8 +27,8 @@ spread_least := {key: numbers | some [key, numbers] in lib.grouped(spread_over)}
 
 spread_over contains [key, least] if {
 	some server in input.cluster.servers
-	key := [server.project, server.metadata["placewright:spread"]]
-	least := {"at_least": spread_number(server.metadata["placewright:spread-over"])}
+	key := [server.project, server.metadata["policy:spread"]]
+	least := {"at_least": spread_number(server.metadata["policy:spread-over"])}
 }
 
 # What is no number stays as it is, so that it is told as a fault and not left out.
