@@ -114,7 +114,8 @@ class Arrays:
     ``seats`` (S x M): which seats of a host a server can take. ``quantities`` (D) names what is packed: a resource class, ``VCPU/0`` for
     that of one NUMA node, ``load:cpu`` for a metric. ``demand`` (S·M x D): what server s needs in seat m stands in row s·M + m.
     ``room`` (H x D): room beyond what is held, before any server is counted. ``kept`` (D): quantities that a server which moves keeps on
-    its old host too. ``apart``, ``together`` (members), ``not_worse``, ``scattered``, ``near``, ``inside``: the groups. ``pools``: sets of hosts with a common limit.
+    its old host too. ``apart``, ``together`` (members), ``not_worse``, ``scattered``, ``near``, ``inside``: the groups. ``pools``: sets of
+    hosts with a common limit.
     """
 
     cluster: Cluster

@@ -13,6 +13,7 @@ from optimizer.constraints.base import Constraint
 from optimizer.constraints.movable import Movable
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.placement import Placement, placement_of
 from optimizer.problem import Problem
 from optimizer.solvers.portfolio import solve
@@ -98,6 +99,10 @@ def served(cluster: Cluster, policy: Policy, reached: Placement) -> Mapping[str,
             origin = getattr(objective, "origin", "")
             for server in moved.intersection((*getattr(objective, "members", ()), *getattr(objective, "needs", ()))):
                 found[server][origin] = None
+        if isinstance(objective, Overdrawn) and objective.value(cluster, reached) < objective.value(cluster, now):
+            for server in moved:
+                if now[server] in objective.hosts and reached[server] not in objective.hosts:
+                    found[server][objective.origin] = None
     for rule in policy.constraints:
         for breach in rule.violations(cluster, now):
             if breach.host is not None and breach.origin and not breach.servers:  # a host too full: whoever leaves it helps

@@ -51,6 +51,7 @@ _MUST: Mapping[str, tuple[Column, ...]] = {
     "window": (_SERVER, Column("cron", "text", "key", "cron"), Column("minutes", "count", "key", "minutes"),
                Column("timezone", "text", "key", "timezone")),
     "cap": (_HOST, Column("resource", "text", "key", "resource"), Column("percent", "number", "key", "percent")),
+    "spare": (_GROUP, Column("host", "host", "member", "hosts.name")),
     "sensitivity": (_GROUP, _SERVERS, Column("property", "text", "key", "property"), Column("level", "text", "setting", "level")),
 }
 _SHOULD = {f"should_{name}": (*columns, _WEIGHT) for name, columns in _MUST.items()
@@ -63,6 +64,7 @@ DETAILS: Mapping[str, tuple[str, tuple[Column, ...]]] = {
     "together_within": ("together", (_GROUP, Column("within", "text", "setting", "within"))),
     "apart_max": ("apart", (_GROUP, Column("max", "count", "setting", "max_per_host"))),
     "spread_at_least": ("spread", (_GROUP, Column("at_least", "count", "setting", "at_least"))),
+    "spare_count": ("spare", (_GROUP, Column("count", "count", "setting", "count"))),
     "near_within": ("near", (_GROUP, Column("within", "text", "setting", "within"))),
 }
 """Table -> the kind of rule, and its columns: what groups have that want something else than is usual, with ``should_`` or without."""

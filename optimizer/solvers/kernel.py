@@ -23,7 +23,8 @@ class State(NamedTuple):
     ``count`` (H) servers; ``apart`` (G x H) members; ``scatter`` and ``distinct``: members by domain, domains with a member; ``present``: members
     by domain; ``counted``, ``counted_domains`` and ``counted_needed``: of the groups that the objective speaks of, members by domain, domains with
     a member, and needed servers by domain; ``level`` (H x V) utilisation, ``sums`` (V x 2) its sum and sum of squares; ``moved``: servers of each
-    group that are not on their start host; ``pooled``: what servers hold of each pool; ``moved_of``: groups by that number; ``figures``: servers not in their start place, the greatest number of ``moved``.
+    group that are not on their start host; ``moved_of``: groups by that number; ``pooled``: what servers hold of each pool; ``figures``: servers
+    not in their start place, the greatest number of ``moved``.
     """
 
     where: Index
@@ -55,8 +56,10 @@ def new_state(P: Packed, where: Index) -> State:
         scatter=np.zeros(int(P.scatter_base[-1]), dtype=np.int32), distinct=np.zeros(len(P.scatter_least), dtype=np.int32),
         present=np.zeros(int(P.present_base[-1]), dtype=np.int32), counted=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
         counted_domains=np.zeros(len(P.counted_kind), dtype=np.int32), counted_needed=np.zeros(int(P.counted_base[-1]), dtype=np.int32),
-        level=np.zeros(P.share.shape), sums=np.zeros((len(P.variance_weight), 2)),
-        moved=np.zeros(max(1, P.groups), dtype=np.int32), moved_of=np.zeros(largest + 2, dtype=np.int32), pooled=np.zeros(len(P.pool_most), dtype=np.int64), figures=np.zeros(2, dtype=np.int64))
+        level=np.zeros(P.share.shape),
+        sums=np.zeros((len(P.variance_weight), 2)),
+        moved=np.zeros(max(1, P.groups), dtype=np.int32), moved_of=np.zeros(largest + 2, dtype=np.int32),
+        pooled=np.zeros(len(P.pool_most), dtype=np.int64), figures=np.zeros(2, dtype=np.int64))
     if P.apart_held.shape[0] == len(P.apart_limit):
         X.apart[:] = P.apart_held
     X.moved_of[0] = P.groups
@@ -591,7 +594,8 @@ def shift_legal(P, X, s, p):
     if o == P.start[s] and X.figures[0] >= P.max_moves:
         return False
     h0, h1 = host_of(P, o), host_of(P, p)
-    return h0 == h1 or (_pools_admit(P, X, h0, h1, s, -1) and _groups_admit(P, X, s, h0, h1, -1) and _near_admits(P, X, s, h0, h1) and _ties_admit(P, X, s, h1))
+    return h0 == h1 or (_pools_admit(P, X, h0, h1, s, -1) and _groups_admit(P, X, s, h0, h1, -1) and _near_admits(P, X, s, h0, h1)
+                        and _ties_admit(P, X, s, h1))
 
 
 @kernel

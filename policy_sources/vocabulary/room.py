@@ -6,8 +6,10 @@ from pydantic import Field, StringConstraints
 
 from optimizer.constraints.cap import Cap
 from optimizer.constraints.load_limit import LoadLimit
+from optimizer.constraints.reserve import Reserve
 from optimizer.load import Metric
 from optimizer.objectives.load_cost import LoadCost
+from optimizer.objectives.overdrawn import Overdrawn
 from optimizer.objectives.overload import Overload
 from policy_sources.vocabulary.base import Draft, Statement
 from policy_sources.vocabulary.selectors import Hosts
@@ -52,3 +54,31 @@ class Capped(Statement):
             return
         into.add(Overload(metric, self.percent, hosts), LoadLimit(metric, self.percent, hosts, continuous=self.during_moves, origin=origin),
                  self.should, len(into.catalog.cluster.hosts))
+
+
+class Spare(Statement):
+    """Hosts keep free, taken together, what some of them offer, so that the others can take over when these fail (n + 1).
+
+    Room counts by resource class and over all of the hosts; whether it is in pieces large enough is not asked.
+    """
+
+    title: ClassVar[str] = "room for hosts that fail"
+    rule: Literal["spare"]
+    hosts: Hosts = Field(description="The hosts, such as those of a zone; those that are disabled or down do not count.")
+    count: int = Field(1, ge=1, description="How many of them may fail; the largest ones are meant.")
+
+    def draft(self, into: Draft, origin: str) -> None:
+        """What is used beyond is a breach, counted as a part of the largest host's. Servers leave for other hosts, and none comes from there."""
+        names = into.hosts(self.hosts, origin)
+        hosts = [host for host in into.catalog.cluster.hosts if host.name in names and host.available]
+        if len(hosts) <= self.count:
+            into.notes.append(f"{origin} keeps room for {self.count} of {len(hosts)} hosts, which leaves none to take over; it is not considered.")
+            return
+        used = {name for server in into.catalog.cluster.servers for name in server.resources}
+        for resource in sorted(used):
+            offered = sorted((host.inventory[resource].capacity for host in hosts if resource in host.inventory), reverse=True)
+            if not any(offered):
+                continue
+            held = sum(into.catalog.cluster.held_by_others[host.name].get(resource, 0) for host in hosts)
+            most, there = sum(offered[self.count:]) - held, frozenset(host.name for host in hosts)
+            into.add(Overdrawn(there, resource, most, origin), Reserve(there, resource, most, origin), self.should, 1 / offered[0])

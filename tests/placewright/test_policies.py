@@ -57,11 +57,11 @@ def hosts(*names: str) -> dict[str, Any]:
 
 
 def small(**fields: Any) -> Cluster:
-    """Six hosts in three zones and two racks; five servers on a, two on b, one on c."""
+    """Six hosts in three zones and two racks; five servers on a, the last one of them larger, two on b, one on c."""
     zones = {"a": "x", "b": "x", "c": "y", "d": "y", "e": "z", "f": "z"}
     racks = [Aggregate(id=str(n), name=f"rack-{n}", metadata={"rack": f"r{n}"}) for n in (1, 2)]
     on = {"a": 5, "b": 2, "c": 1}
-    servers = [make_server(f"{host}{n}", host, cpu_cores=0.5 + n / 10, tags=("t",) if n == 0 else (), metadata={"app": host})
+    servers = [make_server(f"{host}{n}", host, vcpus=3 if n == 4 else 1, cpu_cores=0.5 + n / 10, tags=("t",) if n == 0 else (), metadata={"app": host})
                for host, count in on.items() for n in range(count)]
     return make_cluster([make_host(name, zone=zone, aggregates=("1" if name in "ace" else "2",)) for name, zone in zones.items()], servers,
                         aggregates=tuple(racks), load=LOAD, **fields)
@@ -77,6 +77,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "exclusive": {"hosts": hosts("a"), "servers": ids("a0", "a1")},
     "evacuate": {"hosts": hosts("a", "b")},
     "cap": {"hosts": hosts("a", "b"), "resource": "VCPU", "percent": 25},
+    "spare": {"hosts": hosts("a", "b")},
 }
 """A statement of each kind that small() breaks."""
 
@@ -104,6 +105,10 @@ def broken(cluster: Cluster, row: dict[str, Any]) -> float:
             return sum(server.host in named and server.id not in servers for server in cluster.servers)
         case "evacuate":
             return sum(server.host in named for server in cluster.servers)
+        case "spare":
+            used = [server for server in cluster.servers if server.host in named]
+            rooms = {"VCPU": 8, "MEMORY_MB": 16384, "DISK_GB": 100}  # of one host, as the other may fail
+            return sum(max(0, sum(one.resources[name] for one in used) - room) / room for name, room in rooms.items())
         case "cap":
             used = [sum(server.resources["VCPU"] for server in cluster.servers if server.host == host) for host in named]
             return sum(max(0, one - 2) for one in used) / 8

@@ -16,7 +16,8 @@ CLUSTER: Cluster = make_cluster([make_host("a")], [make_server("s", "a")])
 
 
 @pytest.mark.parametrize(("name", "said"), [
-    ("", "policy : there is no such source of rules; there are congress:POLICY, file:RULES.yaml, "), ("yaml:x", "policy yaml:x: there is no such source"),
+    ("", "policy : there is no such source of rules; there are congress:POLICY, file:RULES.yaml, "),
+    ("yaml:x", "policy yaml:x: there is no such source"),
     ("file", "policy file: is not complete or too long; it is written file:RULES.yaml"), ("file:", "it is written file:RULES.yaml"),
     ("marks:x", "policy marks:x: is not complete or too long; it is written marks"), ("opa:rules", "'rules' is no path of a rule"),
 ])
