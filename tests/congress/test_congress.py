@@ -223,7 +223,7 @@ def test_a_data_source_that_congress_cannot_read(service: JsonService, tmp_path:
     load_policy(service, "blind", [{"rule": "keep(server) :- broken:servers(id=server)"},
                                    {"rule": "error(server) :- arrives(server, host), broken:servers(id=server)"}])
     for ask in (lambda: source(service, "blind").read(FACTS.cluster()), lambda: source(service, "blind").simulate([to(0, 1)])):
-        with pytest.raises(PolicyUnavailable, match="data source broken could not be read by Congress: .*No such file"):
+        with pytest.raises(PolicyUnavailable, match=r"data source broken could not be read by Congress: .*No such file"):
             ask()
     service.ask("DELETE", "/v1/policies/blind")
 
