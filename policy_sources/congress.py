@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from optimizer.cluster import Cluster
 from optimizer.placement import Move
-from policy_sources.base import Origin, PolicyError, Rule, RuleSet
+from policy_sources.base import Origin, PolicyError, PolicyUnavailable, Rule, RuleSet
 from policy_sources.congress_tables import Reader
 from policy_sources.http import Answer, HttpSettings, JsonService
 from policy_sources.vocabulary.kinds import parse
@@ -23,6 +23,8 @@ ERRORS, LEAVES, ARRIVES = "error", "leaves", "arrives"
 """Tables of a policy with a veto: what must not be, and where servers go away and where they come."""
 
 _ACTION_POLICY = "action"  # Congress has it from the start
+_PUSHED = frozenset({"doctor", "vitrage", "monasca_webhook"})  # drivers that wait for others to bring data, who may have had nothing to say yet
+_ELSEWHERE = re.compile(r"(\w+):\w")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 
 
@@ -51,12 +53,13 @@ class CongressSource:
     def read(self, cluster: Cluster) -> RuleSet:
         """The rules of the policy, as its tables are now.
 
-        Raises PolicyUnavailable when Congress cannot be asked, PolicyError when there is no such policy, when none of its tables is ours, and
-        with every fault of every row at once.
+        Raises PolicyUnavailable when Congress, or a data source of the policy, cannot be asked, PolicyError when there is no such policy, when
+        none of its tables is ours, and with every fault of every row at once.
         """
         service, reader = self._service(), Reader(cluster)
         read_at = datetime.now(UTC).isoformat(timespec="seconds")
         tables = reader.tables(self._ask(service, "GET", "/tables").body)
+        self._check_data(service, reader.elsewhere)
         written = reader.statements({table: self._ask(service, "GET", f"/tables/{table}/rows").body for table in tables})
         statements, faults = parse([one.statement for one in written])
         for fault in faults:
@@ -69,13 +72,16 @@ class CongressSource:
     def simulate(self, moves: Iterable[Move]) -> tuple[Objection, ...]:
         """What the policy objects to in what the moves bring about, all of them together; nothing is changed.
 
-        Raises PolicyUnavailable when Congress cannot be asked, PolicyError when the policy has no veto or Congress cannot carry it out.
+        Raises PolicyUnavailable when Congress, or a data source of the policy, cannot be asked, PolicyError when the policy has no veto or
+        Congress cannot carry it out.
         """
         sequence = _sequence(moves)
         if not sequence:
             return ()
         service = self._service()
-        columns = self._columns_of_errors(service)
+        rules = self._rules(service)
+        columns = self._columns_of_errors(rules)
+        self._check_data(service, {name for rule in rules for name in _ELSEWHERE.findall(rule)} - {"builtin"})
         query = f"{ERRORS}({', '.join(f'c{number}' for number in range(columns))})"
         answer = self._ask(service, "POST", "", {"query": query, "sequence": sequence, "action_policy": _ACTION_POLICY},
                            {"action": "simulate", "delta": "true"})
@@ -92,20 +98,44 @@ class CongressSource:
         asked = f"/v1/policies/{quote(self.policy, safe='')}{path}"
         answer = service.ask(method, asked, body, params, accept=frozenset({400, 404}))
         if answer.status == 404:
-            there = _policy_names(service)
+            there = [row["name"] for row in _named(service, "/v1/policies")]
             if self.policy not in there:
                 raise PolicyError(self.name, [f"there is no policy {self.policy!r} in {service.url}; there are {', '.join(sorted(there)) or 'none'}"])
         if answer.status >= 400:
             raise PolicyError(self.name, [f"{method} {service.url}{asked} answers {answer.status}: {_reason(answer)}"])
         return answer
 
-    def _columns_of_errors(self, service: JsonService) -> int:
-        """How many columns the table of errors has: Congress answers a query with another number as if there were no errors at all."""
+    def _check_data(self, service: JsonService, names: Iterable[str]) -> None:
+        """Data sources must have data: Congress takes the tables of one that it cannot read, or does not have, for empty."""
+        drivers = {row["name"]: row.get("driver") for row in _named(service, "/v1/data-sources")} if names else {}
+        unknown = set(names) - drivers.keys()
+        if unknown:
+            unknown -= {row["name"] for row in _named(service, "/v1/policies")}
+        if unknown:
+            raise PolicyError(self.name, [f"it looks at tables of {name}, and there is no data source (or policy) of that name; "
+                                          f"there are {', '.join(sorted(drivers)) or 'none'}" for name in sorted(unknown)])
+        faults = []
+        for name in sorted(set(names) & drivers.keys()):
+            status = service.ask("GET", f"/v1/data-sources/{quote(name, safe='')}/status").body
+            if not isinstance(status, Mapping) or not {"last_error", "number_of_updates"} <= status.keys():
+                raise PolicyError(self.name, [f'the status of data source {name} has no "last_error" and "number_of_updates": {str(status)[:200]}'])
+            if str(status["last_error"]) != "None":
+                faults.append(f"data source {name} could not be read by Congress: {status['last_error']}")
+            elif str(status["number_of_updates"]) == "0" and drivers[name] not in _PUSHED:
+                faults.append(f"data source {name} has not been read by Congress yet; try again in a few seconds")
+        if faults:
+            raise PolicyUnavailable(self.name, faults)
+
+    def _rules(self, service: JsonService) -> list[str]:
+        """The rules of the policy, with 0 for each text in them."""
         answer = self._ask(service, "GET", "/rules").body
         rows = answer.get("results") if isinstance(answer, Mapping) else None
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) and isinstance(row.get("rule"), str) for row in rows):
             raise PolicyError(self.name, [f'the rules of the policy are no list "results" of {{"rule": TEXT}}: {str(answer)[:200]}'])
-        rules = [_STRING.sub("0", row["rule"]) for row in rows]
+        return [_STRING.sub("0", row["rule"]) for row in rows]
+
+    def _columns_of_errors(self, rules: Sequence[str]) -> int:
+        """How many columns the table of errors has: Congress answers a query with another number as if there were no errors at all."""
         errors = _columns(ERRORS, (rule.partition(":-")[0] for rule in rules))
         faults = [] if errors is not None else [f"it has no rule for {ERRORS}(...), so it can object to nothing"]
         leaves, arrives = _columns(LEAVES, rules), _columns(ARRIVES, rules)
@@ -133,12 +163,13 @@ def load_policy(service: JsonService, name: str, rules: Sequence[Mapping[str, st
         raise PolicyError(service.source, [f"policy {name} is refused: {_reason(answer)}"])
 
 
-def _policy_names(service: JsonService) -> list[str]:
-    answer = service.ask("GET", "/v1/policies").body
+def _named(service: JsonService, path: str) -> list[Mapping[str, Any]]:
+    """What there is of policies or data sources."""
+    answer = service.ask("GET", path).body
     rows = answer.get("results") if isinstance(answer, Mapping) else None
     if not isinstance(rows, list):
-        raise PolicyError(service.source, [f'{service.url}/v1/policies has no list "results"; is this the address of Congress?'])
-    return [str(row["name"]) for row in rows if isinstance(row, Mapping) and "name" in row]
+        raise PolicyError(service.source, [f'{service.url}{path} has no list "results"; is this the address of Congress?'])
+    return [row for row in rows if isinstance(row, Mapping) and isinstance(row.get("name"), str)]
 
 
 def _sequence(moves: Iterable[Move]) -> str:

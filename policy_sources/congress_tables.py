@@ -93,6 +93,8 @@ class Reader:
         self._faults: dict[str, list[str]] = defaultdict(list)
         self._gone: dict[tuple[str, str], dict[Value, str]] = defaultdict(dict)
         self._notes: list[str] = []
+        self.elsewhere: set[str] = set()
+        """Data sources and policies whose tables the policy looks at."""
 
     @property
     def faults(self) -> list[str]:
@@ -110,6 +112,7 @@ class Reader:
         """Those of a policy that are ours; a fault where there is none."""
         rows = self._results("tables", answer, lambda row: isinstance(row, Mapping) and isinstance(row.get("id"), str), '{"id": TABLE}')
         there = {row["id"] for row in rows}
+        self.elsewhere = {name.partition(":")[0] for name in there if ":" in name}
         for name in sorted(there - TABLES.keys() - DETAILS.keys()):
             close = get_close_matches(name, [*TABLES, *DETAILS], 1, 0.85)
             if name.startswith("should_"):

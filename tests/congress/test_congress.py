@@ -15,7 +15,7 @@ import pytest
 from benchmarks.policy_pull import measure
 from optimizer.cluster import Cluster
 from optimizer.placement import Move
-from policy_sources.base import PolicyError
+from policy_sources.base import PolicyError, PolicyUnavailable
 from policy_sources.congress import CongressSource, load_policy, ready_policy
 from policy_sources.http import HttpSettings, JsonService
 from policy_sources.vocabulary.kinds import parse
@@ -210,6 +210,22 @@ def test_policies_that_are_refused(service: JsonService, rules: list[str], fault
             source(service, "faulty").simulate([Move(FACTS.servers[0], "compute-0", "compute-1")])
     finally:
         service.ask("DELETE", "/v1/policies/faulty")
+
+
+def test_a_data_source_that_congress_cannot_read(service: JsonService, tmp_path: Path) -> None:
+    service.ask("POST", "/v1/data-sources", {"name": "broken", "driver": "nova_from_file", "config": {"path": str(tmp_path / "missing.json")}})
+    load_policy(service, "blind", [{"rule": "keep(server) :- broken:servers(id=server)"}, {"rule": "apart(1, 2) :- neutron:ports(1)"},
+                                   {"rule": "error(server) :- arrives(server, host), broken:servers(id=server)"}])
+    for ask in (lambda: source(service, "blind").read(FACTS.cluster()), lambda: source(service, "blind").simulate([to(0, 1)])):
+        with pytest.raises(PolicyError, match="it looks at tables of neutron, and there is no data source"):
+            ask()
+    service.ask("DELETE", "/v1/policies/blind")
+    load_policy(service, "blind", [{"rule": "keep(server) :- broken:servers(id=server)"},
+                                   {"rule": "error(server) :- arrives(server, host), broken:servers(id=server)"}])
+    for ask in (lambda: source(service, "blind").read(FACTS.cluster()), lambda: source(service, "blind").simulate([to(0, 1)])):
+        with pytest.raises(PolicyUnavailable, match=r"data source broken could not be read by Congress: .*No such file"):
+            ask()
+    service.ask("DELETE", "/v1/policies/blind")
 
 
 def test_a_policy_that_does_not_exist(service: JsonService) -> None:

@@ -61,7 +61,8 @@ def small(**fields: Any) -> Cluster:
     zones = {"a": "x", "b": "x", "c": "y", "d": "y", "e": "z", "f": "z"}
     racks = [Aggregate(id=str(n), name=f"rack-{n}", metadata={"rack": f"r{n}"}) for n in (1, 2)]
     on = {"a": 5, "b": 2, "c": 1}
-    servers = [make_server(f"{host}{n}", host, vcpus=3 if n == 4 else 1, cpu_cores=0.5 + n / 10, tags=("t",) if n == 0 else (), metadata={"app": host})
+    servers = [make_server(f"{host}{n}", host, vcpus=3 if n == 4 else 1, cpu_cores=0.5 + n / 10, tags=("t",) if n == 0 else (),
+                           metadata={"app": host})
                for host, count in on.items() for n in range(count)]
     return make_cluster([make_host(name, zone=zone, aggregates=("1" if name in "ace" else "2",)) for name, zone in zones.items()], servers,
                         aggregates=tuple(racks), load=LOAD, **fields)
@@ -254,7 +255,8 @@ def test_outside_its_window_a_server_stays(site: Site, hours: str, state: str) -
 
 def test_the_plan_carries_its_rules(site: Site, tmp_path: Any) -> None:
     """And holds moves against them when it is carried out, as the cluster is then."""
-    rows = ({"rule": "evacuate", "hosts": hosts("b"), "why": "fan"}, {"rule": "apart", "servers": ids("b0", "b1", "c0")})
+    rows = ({"rule": "evacuate", "hosts": hosts("b"), "why": "fan"}, {"rule": "apart", "servers": ids("b0", "b1", "c0")},
+            {"rule": "quarantine", "hosts": hosts("a")})
     plan = site.audit(*rows)
     write_plan(plan, tmp_path / "plan.json")
     kept = read_plan(tmp_path / "plan.json")

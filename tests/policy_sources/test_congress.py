@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from optimizer.cluster import Cluster
 from optimizer.placement import Move
 from policy_sources.base import PolicyError, PolicyUnavailable
-from policy_sources.congress import CongressSource, Objection, load_policy
+from policy_sources.congress import CongressSource, Objection, load_policy, ready_policy
 from policy_sources.congress_tables import DETAILS, TABLES
 from policy_sources.http import HttpSettings, JsonService
 from policy_sources.vocabulary.kinds import KINDS
@@ -31,6 +32,7 @@ class Fake:
         """``tables``: name -> rows."""
         self.answers: dict[str, Any] = {
             "GET /v1/policies": {"results": [{"name": "p"}, {"name": "classification"}]},
+            "GET /v1/data-sources": {"results": []},
             "GET /v1/policies/p/tables": {"results": [{"id": name} for name in tables]},
             **{f"GET /v1/policies/p/tables/{name}/rows": {"results": [{"data": row} for row in rows]} for name, rows in tables.items()}}
         self.asked: list[tuple[str, Any]] = []
@@ -168,7 +170,7 @@ def test_an_answer_that_is_refused(body: Any, fault: str) -> None:
 
 @pytest.mark.parametrize(("tables", "fault"), [
     ({"results": []}, "none of its tables holds rules (it has no tables); need one or more of together, apart, spread,"),
-    ({"results": [{"id": "vm"}, {"id": "nova:servers"}, {"id": "apart_max"}]}, "none of its tables holds rules (apart_max, nova:servers, vm); need"),
+    ({"results": [{"id": "vm"}, {"id": "p:servers"}, {"id": "apart_max"}]}, "none of its tables holds rules (apart_max, p:servers, vm); need"),
     ({"results": [{"id": "keep"}, {"id": "should_keep"}]}, "should_keep: there is no such table of rules; of those that should hold there are"),
     ({"results": [{"name": "keep"}]}, 'tables: {"name": "keep"} is no row; need {"id": TABLE}'),
     ({"tables": []}, 'tables: the answer has no list "results"'),
@@ -183,6 +185,41 @@ def test_a_policy_without_our_tables(tables: Any, fault: str) -> None:
     assert len(found) == 1
     assert fault in found[0]
     assert not isinstance(tables, tuple) or found[0].endswith("there are action, one")
+
+
+FRESH = {"last_error": "None", "number_of_updates": "3"}
+
+
+@pytest.mark.parametrize(("name", "status", "kind", "fault"), [
+    ("nova", {**FRESH, "last_error": "401 Unauthorized"}, PolicyUnavailable, "data source nova could not be read by Congress: 401 Unauthorized"),
+    ("nova", {**FRESH, "number_of_updates": "0"}, PolicyUnavailable, "data source nova has not been read by Congress yet; try again"),
+    ("nova", {}, PolicyError, 'the status of data source nova has no "last_error" and "number_of_updates": {}'),
+    ("nova", [], PolicyError, "the status of data source nova has no"),
+    ("nova", (404, {"error": {"message": "Not found"}}), PolicyError, "/v1/data-sources/nova/status answers 404: Not found"),
+    ("neutron", FRESH, PolicyError, "it looks at tables of neutron, and there is no data source (or policy) of that name; there are doctor, nova"),
+    ("nova", FRESH, None, ""),
+    ("doctor", {**FRESH, "number_of_updates": "0"}, None, ""),  # nothing was brought yet
+    ("p", FRESH, None, ""),  # a policy
+])
+def test_data_that_congress_does_not_have(name: str, status: Any, kind: type[PolicyError] | None, fault: str) -> None:
+    fake = veto({"result": []}, [f'error(s) :- {name}:servers(s, "other:x(y)"), arrives(s, h), not builtin:equal(s, h)'])
+    fake.answers |= {"GET /v1/data-sources": {"results": [{"name": "nova", "driver": "nova"}, {"name": "doctor", "driver": "doctor"}]},
+                     f"GET /v1/data-sources/{name}/status": status, "GET /v1/policies/p/tables/keep/rows": {"results": []},
+                     "GET /v1/policies/p/tables": {"results": [{"id": "keep"}, {"id": f"{name}:servers"}]}}
+    for ask in (fake.read, lambda: fake.simulate(("s1", "h1", "h2"))):
+        if kind is None:
+            ask()
+            continue
+        with pytest.raises(PolicyError) as caught:
+            ask()
+        assert type(caught.value) is kind
+        assert fault in str(caught.value)
+
+
+def test_data_sources_that_cannot_be_listed() -> None:
+    fake = Fake({"keep": [], "nova:servers": []})
+    fake.answers["GET /v1/data-sources"] = {"data": []}
+    assert faults_of(fake)[0].endswith('/v1/data-sources has no list "results"; is this the address of Congress?')
 
 
 def test_all_faults_of_all_tables_are_told_at_once_and_many_like_one_another_are_counted() -> None:
@@ -396,6 +433,21 @@ def test_a_policy_that_cannot_be_loaded(name: str, answer: Any, fault: str) -> N
     with fake.running() as url, pytest.raises(PolicyError) as caught:
         load_policy(JsonService("congress", url, ONE_TRY), name, [{"rule": "keep(1)"}])
     assert str(caught.value).startswith(f"policy congress: {fault}")
+
+
+def test_every_table_and_its_columns_are_in_congress_md() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "congress.md").read_text()
+    for name, columns in {**TABLES, **{name: columns for name, (_, columns) in DETAILS.items()}}.items():
+        if not name.startswith("should_"):
+            assert f"| `{name}({', '.join(column.name for column in columns)})` |" in page
+    assert all(f"`{name}`" in page for name in TABLES if name.startswith("should_"))
+
+
+@pytest.mark.parametrize("name", ["placewright", "placewright_doctor"])
+def test_every_rule_of_the_ready_policies_is_said_what_it_is_for(name: str) -> None:
+    rules = ready_policy(name)
+    assert rules
+    assert all(set(rule) == {"rule", "comment"} and all(rule.values()) for rule in rules)
 
 
 def test_a_policy_is_loaded_as_a_whole() -> None:
