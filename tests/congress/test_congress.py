@@ -13,12 +13,16 @@ from uuid import UUID
 import pytest
 
 from benchmarks.policy_pull import measure
+from migrate.duration import TimeModel
+from migrate.plan import MigrateInput, Plan
 from optimizer.cluster import Cluster
 from optimizer.placement import Move
+from placewright.audit import run_audit
 from policy_sources.base import PolicyError, PolicyUnavailable
 from policy_sources.congress import CongressSource, load_policy, ready_policy
 from policy_sources.http import HttpSettings, JsonService
 from policy_sources.vocabulary.kinds import parse
+from strategies.registry import strategy
 from tests.support.clusters import make_cluster, make_host, make_server
 
 SERVERS, HOSTS, GROUPS, PROJECTS = 1000, 53, 250, 20
@@ -186,6 +190,50 @@ def test_objections_to_many_moves(service: JsonService) -> None:
     found = source(service).simulate(moves)
     assert {one.values for one in found} == FACTS.objections(moves)
     assert len(found) > 20
+
+
+@dataclass
+class Here:
+    """A source that holds the cluster itself, with room for everybody."""
+
+    now: Cluster
+
+    def cluster(self) -> Cluster:
+        return self.now
+
+    def with_load(self, cluster: Cluster, need: object) -> Cluster:
+        return cluster
+
+
+def roomy() -> Cluster:
+    """The servers of the facts on hosts that are a third full, in two zones."""
+    hosts = [make_host(f"compute-{n}", vcpus=64, memory_mb=65536, disk_gb=640, zone=("east", "west")[n % 2]) for n in range(HOSTS)]
+    return make_cluster(hosts, [make_server(one, host) for one, host in FACTS.host.items()])
+
+
+def test_from_policy_to_a_plan_that_congress_has_nothing_against(service: JsonService) -> None:
+    """And one that it objects to for a reason that is none of the rules: rivals."""
+    def audit() -> Plan:
+        policy = source(service)
+        return run_audit(Here(roomy()), strategy("repair"), {}, policies=(policy,), vetoes=(policy,), max_moves=None, time_limit_s=30, seed=1,
+                         threads=2, model=TimeModel(), say=lambda text: None)
+
+    vetoed = audit()
+    assert vetoed.actions == ()
+    assert vetoed.message.startswith("No move is proposed: congress:placewright objects to the plan")
+    assert {one.text.partition("(")[2].partition(",")[0] for one in vetoed.refused if one.rule == "veto"} == {'"rivals"'}
+    (rivals,) = [one["id"] for one in service.ask("GET", "/v1/policies/placewright/rules").body["results"] if one["rule"].startswith("rivals(")]
+    service.ask("DELETE", f"/v1/policies/placewright/rules/{rivals}")
+    try:
+        plan = audit()
+        moves = [Move(one.resource_id, one.source_node, one.destination_node) for one in (action.input_parameters for action in plan.actions)
+                 if isinstance(one, MigrateInput)]
+        assert (plan.levels[0].value, plan.clashes) == (0.0, ())
+        assert len(moves) > 50  # project p3, group 241 and compute-3
+        assert all(action.policy and action.policy[0].startswith("congress:placewright ") for action in plan.actions)
+        assert source(service).simulate(moves) == ()
+    finally:
+        service.ask("POST", "/v1/policies/placewright/rules", {"rule": 'rivals("p1", "p2")'})
 
 
 def test_what_is_simulated_is_not_done(service: JsonService) -> None:
