@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from optimizer.cluster import Cluster
 from optimizer.placement import Move
 from policy_sources.base import PolicyError, PolicyUnavailable
 from policy_sources.congress import CongressSource, Objection, load_policy, ready_policy
-from policy_sources.congress_tables import DETAILS, TABLES
+from policy_sources.congress_tables import DETAILS, TABLES, Reader
 from policy_sources.http import HttpSettings, JsonService
-from policy_sources.vocabulary.kinds import KINDS
+from policy_sources.vocabulary.kinds import KINDS, parse
 from tests.support.clusters import make_cluster, make_host, make_server
 
 CLUSTER = make_cluster([make_host("h1"), make_host("h2"), make_host("h3")],
@@ -340,6 +342,24 @@ def test_servers_and_hosts_that_do_not_exist_are_noted() -> None:
         'congress:p: on: 1 of its hosts is not in the cloud, as in on("l", "s1", "h9").',
         'congress:p: exclusive: 1 of its servers is not in the cloud, as in exclusive("h2", "gone").',
         'congress:p: evacuate: 1 of its hosts is not in the cloud, as in evacuate("h9").')
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.sampled_from(["s1", "h1", "zone", "VCPU", "g"])
+JUNK = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+    st.sampled_from(["data", "results", "x"]), inner, max_size=2), max_leaves=6)
+ANSWERS = st.fixed_dictionaries({"results": st.lists(st.fixed_dictionaries({"data": st.lists(JUNK, max_size=4)}) | JUNK, max_size=4)}) | JUNK
+
+
+@given(st.dictionaries(st.sampled_from([*TABLES, *DETAILS]), ANSWERS, max_size=3), ANSWERS)
+def test_whatever_is_answered_becomes_rules_or_faults(answers: dict[str, Any], tables: Any) -> None:
+    reader = Reader(CLUSTER)
+    reader.tables(tables)
+    written = reader.statements(answers)
+    statements, faults = parse([one.statement for one in written])
+    for fault in faults:
+        reader.refuse(written[fault.row], fault)
+    assert bool(faults) <= bool(reader.faults)
+    assert len(statements) + len({fault.row for fault in faults}) == len(written)
 
 
 def test_ten_times_the_rows() -> None:
