@@ -46,6 +46,8 @@ IN_PROGRESS = (
     "confirming",
     "reverting",
 )
+PAST = ("completed", "confirmed", "done")
+"""The states in which a migration has ended well."""
 
 # https://docs.openstack.org/api-ref/image/v2/#show-image : everything else is a property set by a user.
 _GLANCE_FIELDS = frozenset(
@@ -265,6 +267,16 @@ def list_migrations(nova: Service, status: str) -> list[SeenMigration]:
     paged = nova.speaks((2, 59))
     rows = pages(nova, "/os-migrations", "migrations", query) if paged else _unpaged_migrations(nova, query)
     return [_migration(row) for row in rows]
+
+
+@as_promised
+def list_past_migrations(nova: Service, since: datetime) -> list[tuple[str, datetime]]:
+    """The migrations that have ended well since a moment: server UUID, and when Nova last wrote of it. Needs API 2.59, like all that is paged."""
+    if not nova.speaks((2, 59)):
+        raise ServiceMissing(f"nova at {nova.url} does not list past migrations by time; that needs API 2.59")
+    rows = pages(nova, "/os-migrations", "migrations", {"changes-since": since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")})
+    return [(row["instance_uuid"], datetime.fromtimestamp(_seconds(row["updated_at"] or row["created_at"]), UTC)) for row in rows
+            if row["status"] in PAST]
 
 
 def newest_by_server(lists: Iterable[list[SeenMigration]]) -> dict[str, SeenMigration]:

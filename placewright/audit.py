@@ -19,7 +19,7 @@ from optimizer.result import LevelResult, Result
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from optimizer.summary import summary
-from placewright.policies import Rules, clashes, read_policies, references, served, unmet, with_policy
+from placewright.policies import Rules, clashes, read_policies, references, served, unmet, used_up, with_policy
 from placewright.sources import Source, without_partial_load
 from policy_sources import nova
 from policy_sources.base import PolicySource, Veto
@@ -47,6 +47,8 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
         say(f"reading the load of {len(cluster.servers)} servers")
         cluster = source.with_load(cluster, need)
     rules = read_policies(policies, cluster, say)
+    spent, notes = used_up(rules.policy, source, datetime.now(UTC))
+    rules = replace(rules, policy=replace(rules.policy, constraints=(*rules.policy.constraints, *spent), notes=(*rules.policy.notes, *notes)))
     enforced = nova_rules(cluster, parameters, rules.policy)
     problem = with_policy(strategy.problem(cluster, [*enforced, *rules.policy.constraints], parameters, max_moves), rules.policy)
     say(f"solving: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers, {len(problem.constraints)} rules, "

@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from migrate.plan import Clash, PlannedRule, PolicyRef
 from optimizer.clash import smallest_clash
@@ -18,6 +18,7 @@ from optimizer.placement import Placement, placement_of
 from optimizer.problem import Problem
 from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
+from placewright.sources import Source
 from policy_sources.base import PolicySource, Rule, RuleSet, policy_of, rules_of
 from policy_sources.vocabulary.base import Policy
 from policy_sources.vocabulary.opening import Opening
@@ -201,3 +202,21 @@ def out_of_hours(policy: Policy, cluster: Cluster, now: datetime) -> list[Constr
         if openings and said[openings]:
             stuck[server.id] = said[openings]
     return [Movable(stuck)] if stuck else []
+
+
+def used_up(policy: Policy, source: Source, now: datetime) -> tuple[list[Constraint], tuple[str, ...]]:
+    """A rule by which servers stay that have been moved as often as they may be, and notes; the past is looked up only where a rule asks for it."""
+    if not policy.budgets:
+        return [], ()
+    longest = max(one.hours for some in policy.budgets.values() for one in some)
+    history = source.history(now - timedelta(hours=longest))
+    if history is None:
+        origins = sorted({one.origin for some in policy.budgets.values() for one in some})
+        return [], (f"{', '.join(origins[:5])}: what was moved before is not known from a snapshot; only this plan counts.",)
+    stuck = {}
+    for server, allowances in policy.budgets.items():
+        for one in allowances:
+            recent = sum(now - when < timedelta(hours=one.hours) for when in history.get(server, ()))
+            if recent >= one.moves:
+                stuck[server] = (Obstacle(kind="policy", text=f"{one.origin} allows {one.moves} moves in {one.hours:g} h, and {recent} were made"),)
+    return ([Movable(stuck)] if stuck else []), ()

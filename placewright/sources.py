@@ -1,7 +1,9 @@
 """Where a cluster and its load come from: a cloud, or a snapshot file."""
 
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +14,14 @@ from datasources.assume import assume_load
 from datasources.connection import connect
 from datasources.errors import LoadMissing, ServiceMissing
 from datasources.gnocchi import GnocchiSettings, attach_load
-from datasources.inventory import read_cluster
+from datasources.inventory import past_migrations, read_cluster
 from datasources.refresh import refresh
 from optimizer.cluster import Cluster
 from optimizer.snapshot import read_snapshot
 from strategies.base import LoadNeed
+
+History = Mapping[str, Sequence[datetime]]
+"""When servers were migrated, by server id."""
 
 
 class Source(Protocol):
@@ -30,6 +35,10 @@ class Source(Protocol):
         """The cluster with the load a strategy needs."""
         ...
 
+    def history(self, since: datetime) -> History | None:
+        """When servers were migrated since a moment, by server id; None where that is not known."""
+        ...
+
 
 @dataclass(frozen=True)
 class SnapshotSource:
@@ -40,6 +49,10 @@ class SnapshotSource:
     def cluster(self) -> Cluster:
         """Read the file."""
         return read_snapshot(self.path)
+
+    def history(self, since: datetime) -> History | None:
+        """None: a snapshot knows nothing of the past."""
+        return None
 
     def with_load(self, cluster: Cluster, need: LoadNeed) -> Cluster:
         """The saved load, or what is assumed without one; raises LoadMissing when nothing may be assumed."""
@@ -65,6 +78,13 @@ class CloudSource:
     def observe(self, cluster: Cluster, servers: Collection[str], hosts: Collection[str]) -> Cluster:
         """The cluster with these servers and hosts read afresh."""
         return refresh(self.connection, cluster, servers, hosts)
+
+    def history(self, since: datetime) -> History | None:
+        """What Nova has on record."""
+        found: dict[str, list[datetime]] = defaultdict(list)
+        for server, ended in past_migrations(self.connection, since):
+            found[server].append(ended)
+        return found
 
     def with_load(self, cluster: Cluster, need: LoadNeed) -> Cluster:
         """Read the load of all servers through Gnocchi; in a cloud that has none, take what ``need`` says of servers without measures."""

@@ -50,6 +50,7 @@ _MUST: Mapping[str, tuple[Column, ...]] = {
     "automation": (_SERVER, Column("level", "text", "key", "level")),
     "window": (_SERVER, Column("cron", "text", "key", "cron"), Column("minutes", "count", "key", "minutes"),
                Column("timezone", "text", "key", "timezone")),
+    "budget": (_SERVER, Column("moves", "count", "key", "moves"), Column("hours", "number", "key", "hours")),
     "cap": (_HOST, Column("resource", "text", "key", "resource"), Column("percent", "number", "key", "percent")),
     "spare": (_GROUP, Column("host", "host", "member", "hosts.name")),
     "sensitivity": (_GROUP, _SERVERS, Column("property", "text", "key", "property"), Column("level", "text", "setting", "level")),

@@ -41,6 +41,15 @@ class Statement(BaseModel):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A server may be moved so often within so many hours; ``origin`` is who says so."""
+
+    moves: int
+    hours: float
+    origin: str
+
+
 @dataclass
 class Draft:
     """What rules mean to the optimizer, under construction.
@@ -48,7 +57,7 @@ class Draft:
     ``broken`` counts breaches of what must hold, ``wishes`` those of what should, by its weight. ``cold_only``
     and ``live_only``: server id -> origin of the rule by which it moves in this way alone. ``advised``: server id -> origin of the rule by
     which its moves are shown but not carried out. ``dearer``: server id -> how many times as much as another's its move costs. ``windows``: server id
-    -> times of which one has to be for it to be moved.
+    -> times of which one has to be for it to be moved. ``budgets``: server id -> how often it may be moved.
     """
 
     catalog: Catalog
@@ -64,6 +73,7 @@ class Draft:
     advised: dict[str, str] = field(default_factory=dict)
     dearer: dict[str, int] = field(default_factory=dict)
     windows: dict[str, list[Opening]] = field(default_factory=lambda: defaultdict(list))
+    budgets: dict[str, list[Allowance]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
 
     def servers(self, selector: Servers, origin: str) -> tuple[str, ...]:
@@ -114,7 +124,8 @@ class Draft:
         wishes = [*self.wishes, *(Term(Misplaced(tuple(some)), weight) for weight, some in sorted(self.rather.items()))]
         return Policy(tuple(constraints), tuple(broken), tuple(wishes), dict(self.cold_only), dict(self.live_only),
                       dict(self.advised), dict(self.dearer),
-                      {server: tuple(some) for server, some in self.windows.items()}, tuple(self.notes))
+                      {server: tuple(some) for server, some in self.windows.items()},
+                      {server: tuple(some) for server, some in self.budgets.items()}, tuple(self.notes))
 
 
 @dataclass(frozen=True)
@@ -129,4 +140,5 @@ class Policy:
     advised: Mapping[str, str] = field(default_factory=dict)
     dearer: Mapping[str, int] = field(default_factory=dict)
     windows: Mapping[str, tuple[Opening, ...]] = field(default_factory=dict)
+    budgets: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

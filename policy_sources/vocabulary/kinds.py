@@ -10,14 +10,14 @@ from policy_sources.vocabulary.base import Statement
 from policy_sources.vocabulary.groups import Apart, Near, Spread, Together
 from policy_sources.vocabulary.hosts import Evacuate, Exclusive, NotOn, On, Quarantine
 from policy_sources.vocabulary.intent import Sensitivity
-from policy_sources.vocabulary.movement import Automation, Keep, NoColdMigration, NoLiveMigration, Window
+from policy_sources.vocabulary.movement import Automation, Budget, Keep, NoColdMigration, NoLiveMigration, Window
 from policy_sources.vocabulary.room import Capped, Spare
 
 KINDS: Mapping[str, type[Statement]] = {
     "together": Together, "apart": Apart, "spread": Spread, "near": Near,
     "on": On, "not_on": NotOn, "exclusive": Exclusive, "evacuate": Evacuate, "quarantine": Quarantine,
     "keep": Keep, "no_live_migration": NoLiveMigration, "no_cold_migration": NoColdMigration, "automation": Automation,
-    "window": Window,
+    "window": Window, "budget": Budget,
     "cap": Capped, "spare": Spare, "sensitivity": Sensitivity,
 }
 """The one table that joins the name of each kind with what it means."""

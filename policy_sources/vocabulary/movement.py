@@ -8,7 +8,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
 from optimizer.cluster import Obstacle
-from policy_sources.vocabulary.base import Draft, Statement
+from policy_sources.vocabulary.base import Allowance, Draft, Statement
 from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Servers
 
@@ -108,3 +108,20 @@ class Window(Statement):
         opening = Opening(self.cron, self.minutes, self.timezone, origin)
         for server in into.servers(self.servers, origin):
             into.windows[server].append(opening)
+
+
+class Budget(Statement):
+    """The servers are moved only so often within some time; with one move, they are left alone for so long after it."""
+
+    title: ClassVar[str] = "servers that are moved only so often"
+    rule: Literal["budget"]
+    should: None = Field(None, description="Such a rule always must hold.")
+    servers: Servers = Field(description="Who.")
+    moves: int = Field(1, ge=1, description="How many moves.")
+    hours: float = Field(gt=0, le=24 * 90, allow_inf_nan=False, description="Within how many hours; those that Nova has on record count, "
+                                                                            "whoever asked for them.")
+
+    def draft(self, into: Draft, origin: str) -> None:
+        """A server that has used it up stays until some of its moves are long enough ago."""
+        for server in into.servers(self.servers, origin):
+            into.budgets[server].append(Allowance(self.moves, self.hours, origin))

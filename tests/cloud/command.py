@@ -11,7 +11,7 @@ from tests.cloud.conftest import Cloud
 
 # The load of the scenario is a wave of one hour: over that window its mean is exact at any time of day.
 HOUR = {"workload_stabilization": ("--param", "periods.instance=3600"), "vm_workload_consolidation": ("--param", "period=3600"),
-        "host_maintenance": ()}
+        "host_maintenance": (), "repair": ()}
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,43 @@ def test_cold_migration(command: Command, built: Scenario) -> None:
     scenario.enable_host(command.cloud.connection, host)
 
 
+def test_rules_of_a_policy(command: Command, built: Scenario, tmp_path: Path) -> None:
+    """What a file and a tenant's marks ask for holds afterwards, with the moves that it takes and no more."""
+    connection = command.cloud.connection
+    cluster = read_cluster(connection)
+    plain = set(built.members["plain"])
+    free = {host: [one.id for one in servers if one.id in plain] for host, servers in cluster.servers_on.items()}
+    crowd = max(free, key=lambda host: len(free[host]))
+    first, second, third, kept = free[crowd][:4]
+    for server in (first, second, third):
+        connection.compute.set_server_metadata(server, **{"placewright:apart": "trio"})
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"version: 1\nrules:\n  - rule: keep\n    servers: {{id: {kept}}}\n  - rule: not_on\n    servers: {{id: {first}}}\n"
+                     f"    hosts: {{name: {crowd}}}\n    why: a test\n")
+    sources = ("--policy", f"file:{rules}", "--policy", "marks")
+    told = command.run("policy", "explain", first, "--host", crowd, "--cloud", "testbed", *sources)
+    assert told.code == 0
+    plan = command.audit("repair", *sources)
+    assert [level["value"] for level in plan["levels"][:2]] == [0, 0]
+    moved = {a["input_parameters"]["resource_id"]: a["policy"] for a in plan["actions"]}
+    assert len(moved) == 2
+    assert first in moved
+    assert set(moved) <= {first, second, third}
+    assert any("line 5" in origin for origin in moved[first])
+    _, after = carried_out(command, plan)
+    assert len({after.server_by_id[one].host for one in (first, second, third)}) == 3
+    assert after.server_by_id[kept].host == crowd
+    nothing_worth_doing(command, "repair", *sources)
+
+    rules.write_text(f"version: 1\nrules:\n  - rule: budget\n    servers: {{id: [{first}, {kept}]}}\n    hours: 1\n  - rule: evacuate\n"
+                     f"    hosts: {{name: {after.server_by_id[first].host}}}\n")
+    plan = command.audit("repair", "--policy", f"file:{rules}")
+    assert first not in {a["input_parameters"]["resource_id"] for a in plan["actions"]}
+    assert any("allows 1 moves in 1 h, and 1 were made" in one["text"] for one in plan["refused"])
+    for server in (first, second, third):
+        connection.compute.delete_server_metadata(server, ["placewright:apart"])
+
+
 def test_fewer_hosts(command: Command) -> None:
     before = read_cluster(command.cloud.connection)
     plan = command.audit("vm_workload_consolidation", "--param", "aggressiveness=5")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations, product
 from types import SimpleNamespace
 from typing import Any
@@ -253,6 +253,40 @@ def test_outside_its_window_a_server_stays(site: Site, hours: str, state: str) -
     assert state == "SUCCEEDED" or "test:rules rule 2 (revision r1) opens its next window at" in done["b0"].text
 
 
+@dataclass
+class Remembering:
+    """A source that knows how long ago servers were moved, in hours."""
+
+    now: Cluster
+    moved: dict[str, list[float]]
+
+    def cluster(self) -> Cluster:
+        return self.now
+
+    def with_load(self, cluster: Cluster, need: Any) -> Cluster:
+        return cluster
+
+    def history(self, since: datetime) -> dict[str, list[datetime]]:
+        return {server: [datetime.now(UTC) - timedelta(hours=one) for one in hours] for server, hours in self.moved.items()}
+
+
+@pytest.mark.parametrize(("moves", "hours", "past", "stays"), [
+    (1, 24, [], False), (1, 24, [2.0], True), (1, 24, [25.0], False), (2, 24, [2.0], False), (2, 24, [2.0, 3.0], True), (2, 2.5, [2.0, 3.0], False)])
+def test_a_server_is_moved_only_so_often(moves: int, hours: float, past: list[float], stays: bool) -> None:
+    rows = ({"rule": "evacuate", "hosts": hosts("b")}, {"rule": "budget", "servers": ids("b0"), "moves": moves, "hours": hours})
+    plan = run_audit(Remembering(small(), {"b0": past, "b1": [1.0]}), strategy("repair"), {}, policies=(Said(rows),), max_moves=None, time_limit_s=20,
+                     seed=0, threads=1, model=TimeModel(), say=lambda text: None)
+    assert ({action.input_parameters.resource_id for action in plan.actions} == {"b1"}) == stays
+    assert not stays or any(f"test:rules rule 2 (revision r1) allows {moves} moves in {hours:g} h, and {moves} were made" in one.text
+                            for one in plan.refused)
+
+
+def test_a_snapshot_does_not_know_the_past(site: Site) -> None:
+    plan = site.audit({"rule": "evacuate", "hosts": hosts("b")}, {"rule": "budget", "servers": {"name": "*"}, "hours": 24})
+    assert len(plan.actions) == 2
+    assert any("what was moved before is not known from a snapshot" in note for note in plan.notes)
+
+
 def test_the_plan_carries_its_rules(site: Site, tmp_path: Any) -> None:
     """And holds moves against them when it is carried out, as the cluster is then."""
     rows = ({"rule": "evacuate", "hosts": hosts("b"), "why": "fan"}, {"rule": "apart", "servers": ids("b0", "b1", "c0")},
@@ -373,7 +407,7 @@ def test_clashes_are_as_small_as_can_be(data: st.DataObject) -> None:
 
 
 def test_every_kind_is_tried_here() -> None:
-    assert set(KINDS) == {*BROKEN, "keep", "automation", "no_live_migration", "no_cold_migration", "quarantine", "sensitivity", "window"}
+    assert set(KINDS) == {*BROKEN, "keep", "automation", "no_live_migration", "no_cold_migration", "quarantine", "sensitivity", "window", "budget"}
 
 
 def test_moves_of_servers_sensitive_to_latency_are_dear(site: Site) -> None:

@@ -314,7 +314,7 @@ def test_what_rows_mean(tables: dict[str, Any], where: str, statement: dict[str,
 def test_every_kind_of_rule_has_its_tables() -> None:
     assert {name.removeprefix("should_") for name in TABLES} == set(KINDS)
     assert {name for name in KINDS if f"should_{name}" not in TABLES} == {
-        "quarantine", "keep", "no_live_migration", "no_cold_migration", "automation", "window"}
+        "quarantine", "keep", "no_live_migration", "no_cold_migration", "automation", "window", "budget"}
     for name, columns in {**TABLES, **{name: columns for name, (_, columns) in DETAILS.items()}}.items():
         fields = KINDS[DETAILS[name][0] if name in DETAILS else name.removeprefix("should_")].model_fields
         assert all(column.into.partition(".")[0] in fields for column in columns if column.into)
