@@ -250,10 +250,14 @@ class _Builder:
     def domain(self, of: Mapping[str, str]) -> Index:
         """The number of each host's domain (H); rules that share one mapping share the array."""
         if id(of) not in self.domains:
-            number: dict[str, int] = {}
-            self.domains[id(of)] = np.array([number.setdefault(of.get(host.name, f"host {host.name}"), len(number))
-                                             for host in self.cluster.hosts], dtype=np.int32)
+            self.domains[id(of)] = numbered(self.cluster, of)
         return self.domains[id(of)]
+
+
+def numbered(cluster: Cluster, domains: Mapping[str, str]) -> Index:
+    """The number of each host's domain (H); a host that ``domains`` (host name -> domain) does not name is a domain of its own."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(domains.get(host.name, f"host {host.name}"), len(number)) for host in cluster.hosts], dtype=np.int32)
 
 
 def room_for(cluster: Cluster, name: str) -> Ints:

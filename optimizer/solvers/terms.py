@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from optimizer.arrays import Arrays, Index, Ints, Mask, compile_arrays, room_for
+from optimizer.arrays import Arrays, Index, Ints, Mask, compile_arrays, numbered, room_for
 from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.numa import Numa
 from optimizer.errors import PlacewrightError
@@ -139,11 +139,9 @@ class Compiled:
         return np.array([self.server_index[one] for one in ids if one in self.server_index], dtype=np.int32)
 
     def domain(self, of: Mapping[str, str]) -> Index:
-        """The number of each host's domain (H); a host without one is a domain of its own. Objectives that share a mapping share the array."""
+        """The number of each host's domain (H); objectives that share a mapping share the array."""
         if id(of) not in self._domains:
-            number: dict[str, int] = {}
-            self._domains[id(of)] = np.array([number.setdefault(of.get(host.name, f"host {host.name}"), len(number))
-                                              for host in self.problem.cluster.hosts], dtype=np.int32)
+            self._domains[id(of)] = numbered(self.problem.cluster, of)
         return self._domains[id(of)]
 
     @cached_property

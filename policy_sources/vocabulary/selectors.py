@@ -85,19 +85,13 @@ class Catalog:
 
     def servers(self, selector: Servers) -> tuple[str, ...]:
         """The ids of the servers selected."""
-        found: set[str] | frozenset[str] | None = None
-        for name, texts in _given(selector):
-            here = self._union(f"server {name}", _SERVER_KEYS[name], self.cluster.servers, texts, name in _PATTERNS, lambda server: server.id)
-            found = here if found is None else found & here
-        return tuple(sorted(found or (), key=self._order.__getitem__))
+        found = self._selected(selector, "server", _SERVER_KEYS, self.cluster.servers, lambda server: server.id)
+        return tuple(sorted(found, key=self._order.__getitem__))
 
     def hosts(self, selector: Hosts) -> tuple[str, ...]:
         """The names of the hosts selected."""
-        found: set[str] | frozenset[str] | None = None
-        for name, texts in _given(selector):
-            here = self._union(f"host {name}", _HOST_KEYS[name], self.cluster.hosts, texts, name in _PATTERNS, lambda host: host.name)
-            found = here if found is None else found & here
-        return tuple(sorted(found or (), key=self._host_order.__getitem__))
+        found = self._selected(selector, "host", _HOST_KEYS, self.cluster.hosts, lambda host: host.name)
+        return tuple(sorted(found, key=self._host_order.__getitem__))
 
     @cached_property
     def groups_of(self) -> Mapping[str, tuple[str, ...]]:
@@ -129,8 +123,17 @@ class Catalog:
         key = rest if kind == "metadata" else kind
         return next((a.metadata[key] for a in sorted(aggregates, key=lambda a: a.name) if key in a.metadata), None)
 
+    def _selected(self, selector: "_Selector", kind: str, keys: Mapping[str, Any], things: Iterable[Any],
+                  label: Callable[[Any], str]) -> frozenset[str]:
+        """What fits all fields that are given."""
+        found: frozenset[str] | None = None
+        for name, texts in _given(selector):
+            here = self._union(f"{kind} {name}", keys[name], things, texts, name in _PATTERNS, label)
+            found = here if found is None else found & here
+        return found or frozenset()
+
     def _union(self, index: str, keys: Callable[["Catalog", Any], Iterable[str]], things: Iterable[Any], texts: Iterable[str] | None,
-               patterns: bool, label: Callable[[Any], str]) -> set[str] | frozenset[str]:
+               patterns: bool, label: Callable[[Any], str]) -> frozenset[str]:
         if index not in self._by:
             by: dict[str, set[str]] = defaultdict(set)
             for thing in things:

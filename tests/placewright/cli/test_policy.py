@@ -1,0 +1,104 @@
+"""The commands about rules, and audits by rules: what is told, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.placewright.cli.conftest import Run
+
+RULES = """version: 1
+rules:
+  - rule: apart
+    servers: {name: "web[0-2]"}
+    why: one broken host takes one of them
+  - rule: on
+    servers: {name: web4}
+    hosts: {name: c}
+    should: 2
+  - rule: keep
+    servers: {name: nobody}
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    """A file of rules, in the current folder."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    return "file:rules.yaml"
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [
+    (["check"], 2, "the following arguments are required: SOURCE"),
+    (["check", "file:none.yaml"], 1, "policy file:none.yaml: cannot be read: No such file or directory"),
+    (["check", "yaml:x"], 1, "policy yaml:x: there is no such source of rules; there are congress:POLICY, file:RULES.yaml"),
+    (["list", "--policy", "file:rules.yaml"], 2, "one of the arguments --cloud --snapshot is required"),
+    (["list", "--policy", "opa:rules", "--snapshot", "SNAPSHOT"], 1, "'rules' is no path of a rule"),
+    (["list", "--policy", "congress:p", "--snapshot", "SNAPSHOT"], 1, "its address and our token come from Keystone, which needs --cloud"),
+    (["explain", "--snapshot", "SNAPSHOT"], 2, "the following arguments are required: SERVER"),
+    (["explain", "ghost", "--snapshot", "SNAPSHOT"], 1, "there is no server 'ghost' in "),
+    (["explain", "web0", "--host", "ghost", "--snapshot", "SNAPSHOT"], 1, "there is no host 'ghost'"),
+])
+def test_what_is_refused(run: Run, snapshot: Path, rules: str, words: list[str], code: int, said: str) -> None:
+    ended = run("policy", *(snapshot if word == "SNAPSHOT" else word for word in words))
+    assert ended.code == code
+    assert said in ended.err
+    assert ended.out == ""
+
+
+def test_faults_of_several_sources_are_told_together(run: Run, tmp_path: Path) -> None:
+    for number, text in enumerate(("version: 1\nrules: [{rule: kep}]\n", "version: 2\nrules: []\n")):
+        (tmp_path / f"{number}.yaml").write_text(text)
+    ended = run("policy", "check", "file:0.yaml", "file:1.yaml", "file:2.yaml")
+    assert ended.code == 1
+    for said in ("'kep' is no kind of rule", "version: need 1", "file:2.yaml: cannot be read"):
+        assert said in ended.err
+
+
+def test_check(run: Run, snapshot: Path, rules: str) -> None:
+    alone = run("policy", "check", rules, "-f", "json")
+    assert (alone.code, [(row["Source"], row["Rules"], row["Kinds"]) for row in alone.rows]) == (0, [(rules, 3, "apart, keep, on")])
+    assert "selects no server" not in alone.err
+    assert "line 10 (revision " in (told := run("policy", "check", rules, "--snapshot", snapshot)).err
+    assert "selects no server (name nobody)" in told.err
+
+
+def test_list(run: Run, snapshot: Path, rules: str) -> None:
+    ended = run("policy", "list", "--policy", rules, "--snapshot", snapshot, "-f", "json")
+    assert ended.code == 0
+    found = {(row["Source"], row["Where"]): row for row in ended.rows}
+    assert {source for source, _ in found} == {"nova", rules}
+    apart = found[rules, "line 3"]
+    assert (apart["Rule"], apart["Weight"], apart["Servers"], apart["Why"]) == ("apart", "must", "3", "one broken host takes one of them")
+    assert apart["Broken"] > 0
+    assert (found[rules, "line 6"]["Weight"], found[rules, "line 6"]["Hosts"]) == ("2", "1")
+
+
+def test_explain(run: Run, snapshot: Path, rules: str) -> None:
+    ended = run("policy", "explain", "web0", "--policy", rules, "--snapshot", snapshot, "-f", "json")
+    assert ended.code == 0
+    assert [(row["Where"], row["Holds"]) for row in ended.rows] == [("line 3", "no")]
+
+
+def test_explain_a_host(run: Run, snapshot: Path, rules: str) -> None:
+    listed = run("policy", "explain", "web1", "--policy", rules, "--snapshot", snapshot)
+    assert "web1 (" in listed.err
+    host = listed.err.split(" is on ")[1].split()[0]
+    other = next(name for name in "abcd" if name != host)
+    assert f"web1 is on {host} now" in run("policy", "explain", "web1", "--host", host, "--policy", rules, "--snapshot", snapshot).err
+    told = run("policy", "explain", "web1", "--host", other, "--policy", rules, "--snapshot", snapshot, "-f", "json")
+    assert f"web1 may{'' if not [row for row in told.rows if row['Weight'] == 'must'] else ' not'} go to {other}" in told.err
+
+
+def test_audit_and_apply_by_rules(run: Run, snapshot: Path, rules: str) -> None:
+    """From the option and from the settings it is the same."""
+    ended = run("audit", "run", "repair", "--policy", rules, "--snapshot", snapshot, "--out", "plan.json", "-f", "json")
+    assert ended.code == 0, ended.err
+    plan = json.loads(Path("plan.json").read_text())
+    assert plan["levels"][0]["value"] == 0
+    assert [one["source"] for one in plan["policies"]] == [rules]
+    assert any("line 3" in row["Reason"] for row in ended.rows)
+    assert run("plan", "apply", "plan.json", "--simulate", snapshot, "--yes").code == 0
+    Path("site.conf").write_text(f"[policy]\nsources = {rules}\n")
+    again = run("--config-file", "site.conf", "audit", "run", "repair", "--snapshot", snapshot, "-f", "json")
+    assert len(again.rows) == len(ended.rows)
