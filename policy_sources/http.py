@@ -72,10 +72,10 @@ class JsonService:
         try:
             ready = aiohttp.BytesPayload(body, content_type="application/json") if isinstance(body, bytes) else None
             async with session.request(method, self._url + path, data=ready, json=body if ready is None else None, params=params,
-                                       headers=dict(self._headers())) as reply:
+                                       headers=dict(self._headers()), allow_redirects=False) as reply:  # a token is for one host
                 raw = await self._content(reply, where)
                 if reply.status in _RETRIED - accept:
-                    raise _Transient(self.source, [f"{where} answers {reply.status}: {reason(_text(raw))}"])
+                    raise _Transient(self.source, [f"{where} answers {reply.status}: {reason(self._json(raw, where, reply.status))}"])
                 return Answer(reply.status, self._json(raw, where, reply.status), dict(reply.headers))
         except TimeoutError:
             raise _Transient(self.source, [f"{where} did not answer within {self.settings.timeout_s:g} s"]) from None
