@@ -23,6 +23,8 @@ SPECIAL_BEYOND = 4_000
 
 _NEARLY = 0.01  # share of the value that is not worth a search through neighbourhoods where hosts are to be emptied
 
+_ALMOST = 1e-4  # share of the value that is not worth the rest of the time
+
 _MET = 1e-9  # a value and its bound that are as near as this have met
 
 Bounds = tuple[float | None, ...]
@@ -136,6 +138,11 @@ def _emptied(search: _Search, share: float = 0.0) -> bool:
     return emptying.applies(search.compiled) and search.met(0, share)
 
 
+def _close(search: _Search) -> bool:
+    """Whether no level is worse than its bound by more than what is not worth the rest of the time."""
+    return all(search.met(number, _ALMOST) for number in range(len(search.values)))
+
+
 def _emptying(compiled: Compiled) -> bool:
     return any(isinstance(term.objective, HostsInUse | HostCost) for level in compiled.problem.levels for term in level)
 
@@ -231,9 +238,10 @@ STAGES: tuple[Stage, ...] = (
     Stage("patterns", lambda search: patterns.applies(search.compiled), _pattern),
     Stage("emptying", lambda search: emptying.applies(search.compiled), _choose_and_pack),
     Stage("evacuation", lambda search: _emptying(search.compiled), _empty),
-    Stage("descent", lambda search: _general(search.compiled) and not _emptied(search), _descend),
+    Stage("descent", lambda search: _general(search.compiled) and not _emptied(search) and not _close(search), _descend),
     Stage("annealing", lambda search: annealing.applies(search.compiled), _anneal),
     Stage("cp_sat", lambda search: _small(search.compiled), _solve_exactly),
-    Stage("lns", lambda search: _general(search.compiled) and not _small(search.compiled) and not _emptied(search, _NEARLY), _search_neighbourhoods),
+    Stage("lns", lambda search: _general(search.compiled) and not _small(search.compiled) and not _emptied(search, _NEARLY)
+          and not _close(search), _search_neighbourhoods),
 )
 """The portfolio, in the order in which its solvers run."""

@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 from ortools.sat.python import cp_model
 
 from optimizer.cluster import Cluster
+from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.available import Available
 from optimizer.constraints.base import Violation
+from optimizer.constraints.capacity import Capacity
 from optimizer.constraints.load_limit import LoadLimit
 from optimizer.errors import PlacewrightError
 from optimizer.load import LoadMissing
+from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.elsewhere import Elsewhere
 from optimizer.objectives.hosts_in_use import HostsInUse
 from optimizer.objectives.move_cost import MoveCost
+from optimizer.objectives.moves import Moves
 from optimizer.objectives.remaining import Remaining
 from optimizer.objectives.spread import Spread
 from optimizer.placement import Placement, placement_of
@@ -183,6 +187,22 @@ def terabytes(hosts: int, servers: int, used_mb: int) -> Cluster:
     """Hosts of 1 and 2 TB, and servers that are all on the first two of them."""
     return make_cluster([make_host(f"h{n}", vcpus=256, memory_mb=1_000_000 * (1 + n % 2), disk_gb=10**5) for n in range(hosts)],
                         [make_server(f"s{n}", f"h{n % 2}", cpu_cores=40, used_mb=used_mb) for n in range(servers)])
+
+
+def test_what_is_all_but_proven_is_not_searched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repair with as few moves as can be, of which the cost alone might still be a little lower."""
+    def fail(*_: object) -> None:
+        raise AssertionError("there is nothing left worth the time")
+
+    monkeypatch.setattr(portfolio.local_search, "descend", fail)
+    monkeypatch.setattr(portfolio.lns, "improve", fail)
+    monkeypatch.setattr(portfolio, "EXACT_UP_TO", 0)
+    servers = [make_server(f"s{n}", "h0", memory_mb=1000 + n) for n in range(12)]
+    cluster = make_cluster([make_host(f"h{h}", vcpus=64) for h in range(20)], servers)
+    rule = Crowded(tuple(server.id for server in servers))
+    problem = Problem(cluster, (Capacity(), AntiAffinity("all", rule.members)), ((Term(rule),), (Term(Moves()), Term(MoveCost(), 1e-4))))
+    result = solve(problem, MaxRuntime(60))
+    assert (result.levels[0].gap, result.levels[1].value) == (0, pytest.approx(11, abs=1e-3))
 
 
 @pytest.mark.parametrize("weight", [0.04, 0.3, 0.75, 1.0])
