@@ -20,6 +20,7 @@ class LoadCost:
     name: ClassVar[str] = "load_cost"
     resource: str
     safety: Mapping[str, int]
+    origin: str = ""
 
     def value(self, cluster: Cluster, placement: Placement) -> float:
         """The amount beyond safety, in units of the resource class."""

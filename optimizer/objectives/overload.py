@@ -19,6 +19,7 @@ class Overload:
     metric: Metric
     max_percent: float
     hosts: frozenset[str] | None = None
+    origin: str = ""
 
     def limit(self, host: Host) -> int | None:
         """What a host may carry; None where the objective does not look."""

@@ -79,11 +79,11 @@ def _as_constraints(objective: Objective) -> list[Constraint]:
         case Lonely():
             return [Dependency(objective.origin, objective.members, "needed", objective.needs, objective.domains, objective.origin)]
         case LoadCost():
-            return [Cap(objective.resource, objective.safety)]
+            return [Cap(objective.resource, objective.safety, origin=objective.origin)]
         case Overdrawn():
             return [Reserve(objective.hosts, objective.resource, objective.most, objective.origin)]
         case Overload():
-            return [LoadLimit(objective.metric, objective.max_percent, objective.hosts)]
+            return [LoadLimit(objective.metric, objective.max_percent, objective.hosts, origin=objective.origin)]
     raise AssertionError(objective)
 
 

@@ -46,13 +46,13 @@ class Capped(Statement):
             return
         limits = {name: int(amount * self.percent / 100) for name, amount in capacity.items()}
         whole = max(1, *capacity.values())
-        into.add(LoadCost(self.resource, limits), Cap(self.resource, limits, continuous=self.during_moves, origin=origin), self.should, 1 / whole)
+        into.add(LoadCost(self.resource, limits, origin), Cap(self.resource, limits, continuous=self.during_moves, origin=origin), self.should, 1 / whole)
 
     def _load(self, into: Draft, hosts: frozenset[str], metric: Metric, origin: str) -> None:
         if any(server.usage is None for server in into.catalog.cluster.servers):
             into.notes.append(f"{origin} is not considered: it caps {self.resource}, and no load was read for this strategy.")
             return
-        into.add(Overload(metric, self.percent, hosts), LoadLimit(metric, self.percent, hosts, continuous=self.during_moves, origin=origin),
+        into.add(Overload(metric, self.percent, hosts, origin), LoadLimit(metric, self.percent, hosts, continuous=self.during_moves, origin=origin),
                  self.should, len(into.catalog.cluster.hosts))
 
 

@@ -328,6 +328,14 @@ def test_a_cap_on_load_needs_a_load(site: Site) -> None:
     assert any("is not considered: it caps cpu_load, and no load was read" in note for note in Site(site.path, blind).audit(row).notes)
 
 
+@pytest.mark.parametrize("kind", sorted(BROKEN))
+def test_each_kind_of_wish_says_who_has_it(site: Site, kind: str) -> None:
+    said = rules(site.cluster, {"rule": kind, **BROKEN[kind], "should": 2})
+    found = list(unmet(site.cluster, said.policy, placement_of(site.cluster)))
+    assert {origin for origin, _ in found} == {"test:rules rule 1 (revision r1)"}
+    assert sum(price for _, price in found) == pytest.approx(2 * broken(site.cluster, {"rule": kind, **BROKEN[kind]}))
+
+
 def test_what_should_hold_and_does_not_has_its_price(site: Site) -> None:
     rows = ({"rule": "together", "servers": ids("a0", "b0"), "should": 3}, {"rule": "on", "servers": ids("a0"), "hosts": hosts("a")},
             {"rule": "on", "servers": ids("b0"), "hosts": hosts("b")})
