@@ -72,8 +72,8 @@ class RegoSource:
 
     @property
     def name(self) -> str:
-        """The name in plans and messages."""
-        return f"rego:{self.path}"
+        """The name in plans and messages: rego:FILE,FOLDER,..."""
+        return f"rego:{','.join(map(str, self.files))}"
 
     def read(self, cluster: Cluster) -> RuleSet:
         """The rules that the policy yields; raises PolicyError when it cannot be read or evaluated, and when it is not defined."""

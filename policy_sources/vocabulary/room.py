@@ -46,7 +46,8 @@ class Capped(Statement):
             return
         limits = {name: int(amount * self.percent / 100) for name, amount in capacity.items()}
         whole = max(1, *capacity.values())
-        into.add(LoadCost(self.resource, limits, origin), Cap(self.resource, limits, continuous=self.during_moves, origin=origin), self.should, 1 / whole)
+        into.add(LoadCost(self.resource, limits, origin), Cap(self.resource, limits, continuous=self.during_moves, origin=origin),
+                 self.should, 1 / whole)
 
     def _load(self, into: Draft, hosts: frozenset[str], metric: Metric, origin: str) -> None:
         if any(server.usage is None for server in into.catalog.cluster.servers):

@@ -53,7 +53,7 @@ def read(folder: Path, text: str, **options: Any) -> Any:
 def test_policies_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(PolicyError) as error:
         read(tmp_path, text)
-    assert str(error.value).startswith("policy rego:placewright/rules: ")
+    assert str(error.value).startswith(f"policy rego:{tmp_path}")
     assert message in str(error.value)
     assert "Stack backtrace" not in str(error.value)
 
@@ -95,8 +95,8 @@ def test_a_rule_and_where_it_comes_from(tmp_path: Path) -> None:
     found = read(tmp_path, f'rules := [{KEEP}, object.union({KEEP}, {{"origin": "licence 7", "why": "bound"}})]')
     who = Servers(id=("s1",))
     assert [rule.says for rule in found.rules] == [Keep(rule="keep", servers=who), Keep(rule="keep", servers=who, why="bound")]
-    assert [rule.origin for rule in found.rules] == [Origin("rego:placewright/rules", where, found.revision) for where in ("rule 1", "licence 7")]
-    assert found.source == "rego:placewright/rules"
+    assert [rule.origin for rule in found.rules] == [Origin(found.source, where, found.revision) for where in ("rule 1", "licence 7")]
+    assert found.source.startswith(f"rego:{tmp_path}")
     assert len(found.revision) == 12
 
 
@@ -162,7 +162,7 @@ def test_data_that_contradict(tmp_path: Path) -> None:
     folders = [write(tmp_path / name, **{name: "rules := []"}) for name in "ab" if not (tmp_path / name).mkdir()]
     for n, folder in enumerate(folders):
         (folder / "data.json").write_text(json.dumps({"x": n}))
-    with pytest.raises(PolicyError, match="rego:placewright/rules"):
+    with pytest.raises(PolicyError, match=f"rego:{folders[0]},{folders[1]}"):
         RegoSource(tuple(folders)).read(CLUSTER)
 
 
