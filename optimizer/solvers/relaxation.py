@@ -27,6 +27,7 @@ _RISING = 0.9  # share of the budget after which no price falls, so that everyth
 _BLOCK, _SMALLEST = 50, 10_000  # proposals for each server, and at least, from one change of the prices to the next
 _AWAY = 2.0  # temperatures that it costs not to be in the start place, where servers that left keep something there
 _MEETINGS = 40  # times that the chains compare what they have
+_TURNS = 2  # chains of each thread, in turn
 _LEFT = 4  # of so many chains one is given up at each meeting and goes on from the best
 
 
@@ -38,23 +39,24 @@ def applies(packed: Packed, where: Index) -> bool:
 def improve(packed: Packed, where: Index, scale: float, stop: Stop, seed: int, threads: int, found: Callable[[Index], None]) -> Index:
     """The best placement (places of S servers) where everything fits that was met from a legal one on; ``found`` is told in between.
 
-    ``scale`` is what moving a server typically changes. Each thread has a chain that anneals once, from hot to cold; at the meetings, of many
-    chains those that are furthest behind go on from the best ("go with the winners", Aldous and Vazirani, FOCS 1994).
+    ``scale`` is what moving a server typically changes. Each thread has some chains, each of which anneals once, from hot to cold; at the
+    meetings those that are furthest behind go on from the best ("go with the winners", Aldous and Vazirani, FOCS 1994).
     """
-    count = max(1, threads)
+    count = max(1, threads) * _TURNS
     quota = None if (left := stop.iterations_left()) is None else max(1, left // count)
     block = max(_SMALLEST, _BLOCK * len(where))
     block = block if quota is None else max(1, min(block, quota // _MEETINGS))
     chains = [_Chain(packed, where, scale, seed * 7919 + n, block) for n in range(count)]
     best, begin = chains[0].best_cost, stop.spent()
 
-    def lap(meeting: int, chain: _Chain) -> None:
-        """A chain from the last meeting to this one."""
-        chain.until(meeting / _MEETINGS, _progress(chain, stop, begin, quota))
+    def lap(meeting: int, worker: int) -> None:
+        """Each chain of a thread in turn from the last meeting to this one."""
+        for turn, chain in enumerate(chains[worker * _TURNS:(worker + 1) * _TURNS]):
+            chain.until(meeting / _MEETINGS, _progress(chain, stop, begin, quota, meeting, turn))
 
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(max(1, threads)) as pool:
         for meeting in range(1, _MEETINGS + 1):
-            list(pool.map(partial(lap, meeting), chains))
+            list(pool.map(partial(lap, meeting), range(max(1, threads))))
             leader = min(chains, key=lambda chain: chain.best_cost)
             if leader.best_cost < best - 1e-9 * max(1.0, abs(best)):
                 best, where = leader.best_cost, leader.best.copy()
@@ -68,11 +70,13 @@ def improve(packed: Packed, where: Index, scale: float, stop: Stop, seed: int, t
     return where
 
 
-def _progress(chain: "_Chain", stop: Stop, begin: float, quota: int | None) -> Callable[[], float]:
-    """How far a chain has come, 0 to 1: by its proposals where those count, else by the time."""
+def _progress(chain: "_Chain", stop: Stop, begin: float, quota: int | None, meeting: int, turn: int) -> Callable[[], float]:
+    """How far a chain has come, 0 to 1: by its proposals where those count, else by the time of its turn before a meeting."""
     if quota is not None:
         return lambda: chain.done / quota
-    return lambda: (stop.spent() - begin) / (1 - begin) if begin < 1 else 1.0
+    length = (1 - begin) / (_MEETINGS * _TURNS)
+    first = begin + length * ((meeting - 1) * _TURNS + turn)
+    return lambda: (meeting - 1 + (stop.spent() - first) / length) / _MEETINGS if length > 0 else 1.0
 
 
 class _Chain:

@@ -111,7 +111,7 @@ def test_time_that_was_over_before_is_all_spent() -> None:
     over = Over()
     P = pack(full())
     chain = relaxation._Chain(P, P.start, 1.0, 0, 100)
-    assert relaxation._progress(chain, over, over.spent(), None)() == 1.0
+    assert relaxation._progress(chain, over, over.spent(), None, 1, 0)() == 1.0
     assert np.array_equal(relaxation.improve(P, P.start, 1.0, over, 0, 1, lambda where: None), P.start)
 
 
