@@ -61,7 +61,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     found: tuple[Clash, ...] = ()
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")
-        found = tuple(clashes(problem, enforced, rules, result.placement, seed, threads))
+        found = tuple(clashes(cluster, enforced, rules, result.placement, seed, threads))
     plan = replace(_plan(strategy, parameters, problem, result, steps, rules), clashes=found)
     for veto in vetoes if steps.moves else ():
         say(f"asking {veto.name}")

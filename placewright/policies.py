@@ -11,6 +11,7 @@ from optimizer.clash import smallest_clash
 from optimizer.cluster import Cluster, Obstacle
 from optimizer.constraints.base import Constraint
 from optimizer.constraints.movable import Movable
+from optimizer.objectives.base import Breaches
 from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.overdrawn import Overdrawn
@@ -96,10 +97,9 @@ def served(cluster: Cluster, policy: Policy, reached: Placement) -> Mapping[str,
                 for server in moved.intersection(wish.servers):
                     if (now[server] in wish.hosts) != wish.inside and (reached[server] in wish.hosts) == wish.inside:
                         found[server][wish.origin] = None
-        elif objective.value(cluster, reached) < objective.value(cluster, now) - _MET:
-            origin = getattr(objective, "origin", "")
-            for server in moved.intersection((*getattr(objective, "members", ()), *getattr(objective, "needs", ()))):
-                found[server][origin] = None
+        elif isinstance(objective, Breaches) and objective.value(cluster, reached) < objective.value(cluster, now) - _MET:
+            for server in moved.intersection(objective.about):
+                found[server][objective.origin] = None
         if isinstance(objective, Overdrawn) and objective.value(cluster, reached) < objective.value(cluster, now):
             for server in moved:
                 if now[server] in objective.hosts and reached[server] not in objective.hosts:
@@ -120,11 +120,11 @@ def unmet(cluster: Cluster, policy: Policy, placement: Placement) -> Iterator[tu
             for wish in term.objective.wishes:
                 if count := sum((placement[server] in wish.hosts) != wish.inside for server in wish.servers):
                     yield wish.origin, term.weight * count
-        elif (value := term.objective.value(cluster, placement)) > _MET:
-            yield getattr(term.objective, "origin", ""), term.weight * value
+        elif isinstance(term.objective, Breaches) and (value := term.objective.value(cluster, placement)) > _MET:
+            yield term.objective.origin, term.weight * value
 
 
-def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placement: Placement, seed: int, threads: int) -> Iterator[Clash]:
+def clashes(cluster: Cluster, nova: Sequence[Constraint], rules: Rules, placement: Placement, seed: int, threads: int) -> Iterator[Clash]:
     """Why rules that must hold do not in the best placement known: sets of them that cannot all hold, each as small as can be.
 
     They are looked for among the servers of a broken rule and all that are tied to these by groups, as if there were no others, who could only
@@ -132,8 +132,8 @@ def clashes(problem: Problem, nova: Sequence[Constraint], rules: Rules, placemen
     """
     until = time.monotonic() + 6 * _CLASH_S
     told: set[str] = set()
-    for involved in _involved(problem.cluster, rules.policy, placement):
-        part = problem.cluster.with_servers(tuple(server for server in problem.cluster.servers if server.id in involved))
+    for involved in _involved(cluster, rules.policy, placement):
+        part = cluster.with_servers(tuple(server for server in cluster.servers if server.id in involved))
         catalog = Catalog(part)
         must = [rule for rule in rules.rules if rule.says.should is None and str(rule.origin) not in told and policy_of(catalog, [rule]).constraints]
 
@@ -161,10 +161,10 @@ def _involved(cluster: Cluster, policy: Policy, placement: Placement) -> Iterato
     for objective in (term.objective for term in policy.broken):
         if isinstance(objective, Misplaced):
             broken += [(server,) for wish in objective.wishes for server in wish.servers if (placement[server] in wish.hosts) != wish.inside]
-        elif members := (*getattr(objective, "members", ()), *getattr(objective, "needs", ())):
-            groups.append(members)
+        elif isinstance(objective, Breaches) and objective.about:
+            groups.append(objective.about)
             if objective.value(cluster, placement) > _MET:
-                broken.append(members)
+                broken.append(objective.about)
     groups_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for group in groups:
         for server in group:
@@ -213,10 +213,11 @@ def used_up(policy: Policy, source: Source, now: datetime) -> tuple[list[Constra
     if history is None:
         origins = sorted({one.origin for some in policy.budgets.values() for one in some})
         return [], (f"{', '.join(origins[:5])}: what was moved before is not known from a snapshot; only this plan counts.",)
-    stuck = {}
+    stuck: dict[str, tuple[Obstacle, ...]] = defaultdict(tuple)
     for server, allowances in policy.budgets.items():
         for one in allowances:
             recent = sum(now - when < timedelta(hours=one.hours) for when in history.get(server, ()))
             if recent >= one.moves:
-                stuck[server] = (Obstacle(kind="policy", text=f"{one.origin} allows {one.moves} moves in {one.hours:g} h, and {recent} were made"),)
+                moves = f"{one.moves} move{'' if one.moves == 1 else 's'}"
+                stuck[server] += (Obstacle(kind="policy", text=f"{one.origin} allows {moves} in {one.hours:g} h; {recent} made"),)
     return ([Movable(stuck)] if stuck else []), ()

@@ -20,6 +20,11 @@ class Crowded:
     max_per_host: int = 1
     origin: str = ""
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The members."""
+        return self.members
+
     def value(self, cluster: Cluster, placement: Placement) -> float:
         """Members too many."""
         here = Counter(placement[member] for member in self.members if member in cluster.server_by_id)

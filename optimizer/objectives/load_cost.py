@@ -22,6 +22,11 @@ class LoadCost:
     safety: Mapping[str, int]
     origin: str = ""
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """None: it speaks of hosts."""
+        return ()
+
     def value(self, cluster: Cluster, placement: Placement) -> float:
         """The amount beyond safety, in units of the resource class."""
         used = resource_use(cluster, placement, self.resource)

@@ -21,6 +21,11 @@ class Lonely:
     domains: Mapping[str, str]
     origin: str = ""
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Members and those they need."""
+        return (*self.members, *self.needs)
+
     def value(self, cluster: Cluster, placement: Placement) -> float:
         """Members alone."""
         def domain(server: str) -> str:

@@ -21,6 +21,11 @@ class Overdrawn:
     most: int
     origin: str = ""
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """None: it speaks of hosts."""
+        return ()
+
     def value(self, cluster: Cluster, placement: Placement) -> float:
         """The amount beyond, in units of the resource class."""
         used = sum(amount for host, amount in resource_use(cluster, placement, self.resource).items() if host in self.hosts)

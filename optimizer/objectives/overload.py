@@ -21,6 +21,11 @@ class Overload:
     hosts: frozenset[str] | None = None
     origin: str = ""
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """None: it speaks of hosts."""
+        return ()
+
     def limit(self, host: Host) -> int | None:
         """What a host may carry; None where the objective does not look."""
         return load_limit(host, self.metric, self.max_percent) if self.hosts is None or host.name in self.hosts else None

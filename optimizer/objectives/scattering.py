@@ -22,6 +22,11 @@ class Scattering:
     at_most: int | None = None
     origin: str = ""
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The members."""
+        return self.members
+
     def value(self, cluster: Cluster, placement: Placement) -> float:
         """Domains too few, or too many."""
         present = [placement[member] for member in self.members if member in cluster.server_by_id]

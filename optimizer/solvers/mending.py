@@ -1,7 +1,7 @@
 """Mending: rules that are broken, about where servers are and who is with whom, are put right by the servers that have a part in it.
 
-Whoever has a part in a breach goes where that helps most, one after the other and again as long as it helps; then the hosts concerned are given to
-the exact solver, a few at a time.
+Whoever has a part in a breach goes where that helps most, one after the other and again as long as it helps. What needs more than that, such as two
+who have to change places, is left to large-neighbourhood search, which gives the hosts concerned to the exact solver.
 """
 
 from collections.abc import Callable, Mapping

@@ -36,11 +36,10 @@ from optimizer.objectives.scattering import Scattering
 from optimizer.objectives.server_move_cost import ServerMoveCost
 from optimizer.objectives.spread import Spread
 from optimizer.problem import Level
-from optimizer.solvers.terms import Compiled
+from optimizer.solvers.terms import ENDLESS, Compiled
 
 Floats = npt.NDArray[np.float64]
 NEXT_LEVEL = 1e-4  # what a unit of one level counts against a unit of the level before
-ENDLESS = np.int64(2**60)
 CROWDED, SCATTERED, LONELY = 0, 1, 2  # what is counted of a group that the objective speaks of
 
 
@@ -404,7 +403,7 @@ def _spots(spots: list[tuple[Index, Floats]], servers: int, hosts: int) -> tuple
 
 
 def _load_cost(terms: _Terms, weight: float, objective: LoadCost) -> None:
-    safe = np.array([objective.safety.get(host.name, int(ENDLESS)) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
+    safe = np.array([objective.safety.get(host.name, ENDLESS) for host in terms.compiled.problem.cluster.hosts], dtype=np.int64)
     terms.pieces.append((terms.resource(objective.resource), weight, safe))
 
 
@@ -520,7 +519,7 @@ def _scattering(terms: _Terms, weight: float, objective: Scattering) -> None:
 
 def _overdrawn(terms: _Terms, weight: float, objective: Overdrawn) -> None:
     hosts, demand = terms.compiled.pool(objective)
-    terms.pools.append((hosts, demand, int(ENDLESS), objective.most, weight))
+    terms.pools.append((hosts, demand, ENDLESS, objective.most, weight))
 
 
 def _lonely(terms: _Terms, weight: float, objective: Lonely) -> None:

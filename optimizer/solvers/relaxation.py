@@ -15,8 +15,9 @@ import numpy.typing as npt
 from optimizer.arrays import Index
 from optimizer.solvers.annealing_kernel import anneal
 from optimizer.solvers.kernel import assign_state, cost_of, new_state, refresh
-from optimizer.solvers.packed import ENDLESS, Packed
+from optimizer.solvers.packed import Packed
 from optimizer.solvers.stop import Stop
+from optimizer.solvers.terms import ENDLESS
 
 _HOT, COLD = 1.0, 0.0005  # temperature at the begin and the end, as a share of what moving a server typically changes
 _FIRST = 0.3  # price at the begin of too much by an average demand of every quantity, as a share of the same

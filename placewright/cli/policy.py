@@ -7,6 +7,7 @@ from typing import Any
 from optimizer.cluster import Cluster, Server, ServerGroup
 from optimizer.constraints.base import check
 from optimizer.errors import PlacewrightError
+from optimizer.objectives.base import Breaches
 from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.scattering import Scattering
 from optimizer.placement import placement_of
@@ -14,15 +15,15 @@ from placewright.audit import nova_rules
 from placewright.cli.common import Rows, add_policies, add_source, config, console, policies_of, source_of
 from placewright.policies import Rules, read_policies
 from policy_sources.base import Rule, policy_of
-from policy_sources.vocabulary.base import Policy
+from policy_sources.vocabulary.base import Policy, Statement
 from policy_sources.vocabulary.selectors import Catalog, Hosts, Servers
 from strategies.base import Parameters
 
 NOBODY = Cluster(name="nobody", taken_at="", hosts=())
 
 
-class PolicyList(Rows):
-    """List the rules of all sources: what they demand, of whom, and whether they hold."""
+class _OfRules(Rows):
+    """A command about a cluster and the rules of all sources for it."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Options."""
@@ -31,13 +32,22 @@ class PolicyList(Rows):
         add_policies(parser)
         return parser
 
-    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-        """A row for each rule; what else the sources said on stderr."""
-        conf, out = config(self), console(self)
+    def read(self, options: argparse.Namespace) -> tuple[Cluster, Rules]:
+        """The cluster and the rules of the options and settings."""
+        conf = config(self)
         source = source_of(options, conf)
         policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
         cluster = source.cluster()
-        rules = read_policies(policies, cluster, lambda text: None)
+        return cluster, read_policies(policies, cluster, lambda text: None)
+
+
+class PolicyList(_OfRules):
+    """List the rules of all sources: what they demand, of whom, and whether they hold."""
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each rule; what else the sources said on stderr."""
+        out = console(self)
+        cluster, rules = self.read(options)
         for one in rules.sets:
             revision = f", revision {one.revision}" if one.revision else ""
             out.print(f"{one.source}: {len(one.rules)} rules, read at {one.read_at}{revision}", soft_wrap=True)
@@ -80,7 +90,7 @@ class PolicyCheck(Rows):
         return ("Source", "Rules", "Kinds", "Revision"), found
 
 
-class PolicyExplain(Rows):
+class PolicyExplain(_OfRules):
     """Explain what rules say of a server: all that speak of it, or with --host whether it may go there, which rule says no and who wrote it."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -88,24 +98,20 @@ class PolicyExplain(Rows):
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("server", metavar="SERVER", help="Name or UUID of the server.")
         parser.add_argument("--host", metavar="HOST", help="Name of a host it might go to.")
-        add_source(parser)
-        add_policies(parser)
         return parser
 
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each rule that speaks of the server, or that its arrival on the host would break; the answer in words on stderr."""
-        conf, out = config(self), console(self)
-        source = source_of(options, conf)
-        policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
-        cluster = source.cluster()
+        out = console(self)
+        cluster, rules = self.read(options)
         server = _server(cluster, options.server)
-        rules = read_policies(policies, cluster, lambda text: None)
         if options.host is None:
             out.print(f"{server.name} ({server.id}) is on {server.host}", soft_wrap=True)
             catalog = Catalog(cluster)
             return ("Source", "Where", "Rule", "Weight", "Holds", "Why"), [
-                (rule.origin.source, rule.origin.where, rule.says.rule, _weight(rule), "no" if _broken(cluster, policy) else "yes", rule.says.why)
-                for rule in rules.rules if _speaks_of(policy := policy_of(catalog, [rule]), server.id)]
+                (rule.origin.source, rule.origin.where, rule.says.rule, _weight(rule),
+                 "no" if _broken(cluster, policy_of(catalog, [rule])) else "yes", rule.says.why)
+                for rule in rules.rules if _speaks_of(catalog, rule.says, server)]
         if options.host not in cluster.host_by_name:
             raise PlacewrightError(f"there is no host {options.host!r}; placewright cluster show lists them")
         against = list(_against(cluster, rules, server, options.host))
@@ -138,12 +144,16 @@ def _group_row(cluster: Cluster, group: ServerGroup) -> tuple[Any, ...]:
 
 def _row(catalog: Catalog, rule: Rule) -> tuple[Any, ...]:
     says = rule.says
-    selected = {name: getattr(says, name) for name in type(says).model_fields}
-    servers = [len(catalog.servers(one)) for one in selected.values() if isinstance(one, Servers)]
-    hosts = [len(catalog.hosts(one)) for one in selected.values() if isinstance(one, Hosts)]
+    servers = [len(catalog.servers(one)) for one in _selectors(says) if isinstance(one, Servers)]
+    hosts = [len(catalog.hosts(one)) for one in _selectors(says) if isinstance(one, Hosts)]
     broken = _broken(catalog.cluster, policy_of(catalog, [rule]))
     return (rule.origin.source, rule.origin.where, says.rule, _weight(rule), "+".join(map(str, servers)), "+".join(map(str, hosts)),
             round(broken, 3), says.why)
+
+
+def _selectors(says: Statement) -> list[Any]:
+    """Its selectors of servers and hosts; other keys select nobody."""
+    return [value for name in type(says).model_fields if isinstance(value := getattr(says, name), Servers | Hosts)]
 
 
 def _weight(rule: Rule) -> str:
@@ -156,16 +166,10 @@ def _broken(cluster: Cluster, policy: Policy) -> float:
     return sum(term.objective.value(cluster, here) for term in (*policy.broken, *policy.wishes))
 
 
-def _speaks_of(policy: Policy, server: str) -> bool:
-    """Whether a rule has anything to do with a server."""
-    if any(server in some for some in (policy.cold_only, policy.live_only, policy.advised, policy.dearer)):
-        return True
-    for rule in policy.constraints:
-        spoken = (getattr(rule, name, ()) for name in ("members", "needs", "obstacles"))
-        if any(server in some for some in spoken):
-            return True
-    return any(server in getattr(term.objective, "members", ()) or any(server in wish.servers for wish in getattr(term.objective, "wishes", ()))
-               for term in (*policy.broken, *policy.wishes))
+def _speaks_of(catalog: Catalog, says: Statement, server: Server) -> bool:
+    """Whether a statement has anything to do with a server where it is now."""
+    return any(server.id in catalog.servers(one) if isinstance(one, Servers) else says.of_hosts and server.host in catalog.hosts(one)
+               for one in _selectors(says))
 
 
 def _against(cluster: Cluster, rules: Rules, server: Server, host: str) -> Iterator[tuple[str, str, str, str]]:
@@ -178,4 +182,5 @@ def _against(cluster: Cluster, rules: Rules, server: Server, host: str) -> Itera
     for term in rules.policy.wishes:
         more = term.objective.value(cluster, there) - term.objective.value(cluster, here)
         if more > 0:
-            yield term.objective.name, getattr(term.objective, "origin", ""), f"{term.weight * more:g}", "one more breach of what should be"
+            who = term.objective.origin if isinstance(term.objective, Breaches) else ""
+            yield term.objective.name, who, f"{term.weight * more:g}", "one more breach of what should be"

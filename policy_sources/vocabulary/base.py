@@ -1,5 +1,6 @@
 """What every statement of a rule has in common: whether it must hold or should, and what it turns into."""
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +19,15 @@ from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Catalog, Hosts, Servers
 
 
-class Statement(BaseModel):
+class Statement(BaseModel, ABC):
     """A rule as it is written, whatever the source: which kind, of whom it speaks, and how much it counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: ClassVar[str]
+    of_hosts: ClassVar[bool] = False
+    """Whether it speaks of whoever is on some hosts, not only of the servers that it selects."""
+
     rule: str = Field(description="The kind of rule.")
     should: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False,
                                  description="What breaking it costs, compared with other such rules; without it the rule must hold.")
@@ -36,9 +40,15 @@ class Statement(BaseModel):
             raise ValueError(f"need a value, not {str(value).lower()}")
         return value
 
+    @abstractmethod
     def draft(self, into: "Draft", origin: str) -> None:
         """Put what the rule means to the optimizer into a draft."""
-        raise NotImplementedError
+
+
+class Demand(Statement):
+    """A statement that is no matter of more or less."""
+
+    should: None = Field(None, description="Such a rule always must hold.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,40 +4,43 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from policy_sources.vocabulary.base import Draft, Statement
+from policy_sources.vocabulary.base import Demand, Draft, Statement
 from policy_sources.vocabulary.selectors import Hosts, Servers
 
 
-class On(Statement):
+class _Placed(Statement):
+    """Servers among some hosts, or not there."""
+
+    inside: ClassVar[bool]
+    servers: Servers = Field(description="Who.")
+    hosts: Hosts = Field(description="The hosts.")
+
+    def draft(self, into: Draft, origin: str) -> None:
+        """A server on the wrong side is a breach."""
+        into.place(into.servers(self.servers, origin), into.hosts(self.hosts, origin), inside=self.inside, should=self.should, origin=origin)
+
+
+class On(_Placed):
     """The servers are on some of the hosts."""
 
     title: ClassVar[str] = "servers on certain hosts"
+    inside: ClassVar[bool] = True
     rule: Literal["on"]
-    servers: Servers = Field(description="Who.")
-    hosts: Hosts = Field(description="Where.")
-
-    def draft(self, into: Draft, origin: str) -> None:
-        """A server elsewhere is a breach."""
-        into.place(into.servers(self.servers, origin), into.hosts(self.hosts, origin), inside=True, should=self.should, origin=origin)
 
 
-class NotOn(Statement):
+class NotOn(_Placed):
     """The servers are on none of the hosts."""
 
     title: ClassVar[str] = "servers not on certain hosts"
+    inside: ClassVar[bool] = False
     rule: Literal["not_on"]
-    servers: Servers = Field(description="Who.")
-    hosts: Hosts = Field(description="Where not.")
-
-    def draft(self, into: Draft, origin: str) -> None:
-        """A server there is a breach."""
-        into.place(into.servers(self.servers, origin), into.hosts(self.hosts, origin), inside=False, should=self.should, origin=origin)
 
 
 class Exclusive(Statement):
     """The hosts are for certain servers alone; these may be elsewhere too (an ``on`` rule holds them there)."""
 
     title: ClassVar[str] = "hosts for certain servers alone"
+    of_hosts: ClassVar[bool] = True
     rule: Literal["exclusive"]
     hosts: Hosts = Field(description="The hosts.")
     servers: Servers = Field(description="Whom they are for.")
@@ -53,6 +56,7 @@ class Evacuate(Statement):
     """All servers leave the hosts, and none comes."""
 
     title: ClassVar[str] = "hosts that all servers leave"
+    of_hosts: ClassVar[bool] = True
     rule: Literal["evacuate"]
     hosts: Hosts = Field(description="The hosts to be emptied.")
 
@@ -62,12 +66,12 @@ class Evacuate(Statement):
         into.place(everybody, into.hosts(self.hosts, origin), inside=False, should=self.should, origin=origin)
 
 
-class Quarantine(Statement):
+class Quarantine(Demand):
     """No server comes to the hosts; those on them may stay."""
 
     title: ClassVar[str] = "hosts that no server comes to"
+    of_hosts: ClassVar[bool] = True
     rule: Literal["quarantine"]
-    should: None = Field(None, description="Such a rule always must hold.")
     hosts: Hosts = Field(description="The hosts.")
 
     def draft(self, into: Draft, origin: str) -> None:

@@ -8,17 +8,16 @@ from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
 from optimizer.cluster import Obstacle
-from policy_sources.vocabulary.base import Allowance, Draft, Statement
+from policy_sources.vocabulary.base import Allowance, Demand, Draft
 from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Servers
 
 
-class Keep(Statement):
+class Keep(Demand):
     """The servers stay where they are."""
 
     title: ClassVar[str] = "servers that never move"
     rule: Literal["keep"]
-    should: None = Field(None, description="Such a rule always must hold.")
     servers: Servers = Field(description="Who stays.")
 
     def draft(self, into: Draft, origin: str) -> None:
@@ -27,12 +26,11 @@ class Keep(Statement):
             into.kept[server].append(Obstacle(kind="policy", text=f"{origin} keeps it where it is"))
 
 
-class NoLiveMigration(Statement):
+class NoLiveMigration(Demand):
     """The servers move cold or not at all."""
 
     title: ClassVar[str] = "servers that are not migrated live"
     rule: Literal["no_live_migration"]
-    should: None = Field(None, description="Such a rule always must hold.")
     servers: Servers = Field(description="Who.")
 
     def draft(self, into: Draft, origin: str) -> None:
@@ -41,12 +39,11 @@ class NoLiveMigration(Statement):
             into.cold_only.setdefault(server, origin)
 
 
-class NoColdMigration(Statement):
+class NoColdMigration(Demand):
     """The servers move live or not at all: they are never shut down for it."""
 
     title: ClassVar[str] = "servers that are not migrated cold"
     rule: Literal["no_cold_migration"]
-    should: None = Field(None, description="Such a rule always must hold.")
     servers: Servers = Field(description="Who.")
 
     def draft(self, into: Draft, origin: str) -> None:
@@ -55,12 +52,11 @@ class NoColdMigration(Statement):
             into.live_only.setdefault(server, origin)
 
 
-class Automation(Statement):
+class Automation(Demand):
     """How far the optimizer may go with the servers by itself."""
 
     title: ClassVar[str] = "how far the optimizer may go with servers"
     rule: Literal["automation"]
-    should: None = Field(None, description="Such a rule always must hold.")
     servers: Servers = Field(description="Who.")
     level: Literal["off", "advise"] = Field(description="off: they stay; advise: moves are planned and shown, and skipped when the plan is "
                                                         "applied, unless that is asked for.")
@@ -74,12 +70,11 @@ class Automation(Statement):
                 into.advised.setdefault(server, origin)
 
 
-class Window(Statement):
+class Window(Demand):
     """The servers are moved only at certain times; of several windows for a server one is enough. Moves that have begun are ended."""
 
     title: ClassVar[str] = "times at which servers may be moved"
     rule: Literal["window"]
-    should: None = Field(None, description="Such a rule always must hold.")
     servers: Servers = Field(description="Who.")
     cron: str = Field(description="When the window opens: minute, hour, day of the month, month, day of the week, as for cron.")
     minutes: int = Field(ge=1, le=7 * 24 * 60, description="How long it is open.")
@@ -110,12 +105,11 @@ class Window(Statement):
             into.windows[server].append(opening)
 
 
-class Budget(Statement):
+class Budget(Demand):
     """The servers are moved only so often within some time; with one move, they are left alone for so long after it."""
 
     title: ClassVar[str] = "servers that are moved only so often"
     rule: Literal["budget"]
-    should: None = Field(None, description="Such a rule always must hold.")
     servers: Servers = Field(description="Who.")
     moves: int = Field(1, ge=1, description="How many moves.")
     hours: float = Field(gt=0, le=24 * 90, allow_inf_nan=False, description="Within how many hours; those that Nova has on record count, "

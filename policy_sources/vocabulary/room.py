@@ -24,6 +24,7 @@ class Capped(Statement):
     """Hosts are filled no further than to a share of what they have."""
 
     title: ClassVar[str] = "hosts no fuller than a share"
+    of_hosts: ClassVar[bool] = True
     rule: Literal["cap"]
     hosts: Hosts = Field(description="The hosts.")
     resource: Resource = Field(description="What is counted: a resource class by allocations (percent of what may be allocated), cpu_load "
@@ -64,6 +65,7 @@ class Spare(Statement):
     """
 
     title: ClassVar[str] = "room for hosts that fail"
+    of_hosts: ClassVar[bool] = True
     rule: Literal["spare"]
     hosts: Hosts = Field(description="The hosts, such as those of a zone; those that are disabled or down do not count.")
     count: int = Field(1, ge=1, description="How many of them may fail; the largest ones are meant.")

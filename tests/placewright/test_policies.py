@@ -277,8 +277,19 @@ def test_a_server_is_moved_only_so_often(moves: int, hours: float, past: list[fl
     plan = run_audit(Remembering(small(), {"b0": past, "b1": [1.0]}), strategy("repair"), {}, policies=(Said(rows),), max_moves=None, time_limit_s=20,
                      seed=0, threads=1, model=TimeModel(), say=lambda text: None)
     assert ({action.input_parameters.resource_id for action in plan.actions} == {"b1"}) == stays
-    assert not stays or any(f"test:rules rule 2 (revision r1) allows {moves} moves in {hours:g} h, and {moves} were made" in one.text
+    assert not stays or any(f"test:rules rule 2 (revision r1) allows {moves} move{'s' if moves > 1 else ''} in {hours:g} h; {moves} made" in one.text
                             for one in plan.refused)
+
+
+def test_every_budget_that_is_used_up_is_told() -> None:
+    rows = [{"rule": "evacuate", "hosts": hosts("b")},
+            *({"rule": "budget", "servers": ids("b0"), "moves": moves, "hours": hours} for moves, hours in ((1, 4), (2, 24), (3, 24)))]
+    plan = run_audit(Remembering(small(), {"b0": [2.0, 3.0]}), strategy("repair"), {}, policies=(Said(rows),), max_moves=None, time_limit_s=20,
+                     seed=0, threads=1, model=TimeModel(), say=lambda text: None)
+    told = " ".join(one.text for one in plan.refused if one.server == "b0")
+    assert "1 move in 4 h; 2 made" in told
+    assert "2 moves in 24 h; 2 made" in told
+    assert "3 moves" not in told
 
 
 def test_a_snapshot_does_not_know_the_past(site: Site) -> None:
@@ -406,7 +417,7 @@ def test_clashes_are_as_small_as_can_be(data: st.DataObject) -> None:
     enforced = nova.constraints(cluster)
     repair = strategy("repair")
     problem = with_policy(repair.problem(cluster, [*enforced, *said.policy.constraints], repair.parameters(), None), said.policy)
-    for clash in clashes(problem, enforced, said, placement_of(cluster), 0, 1):
+    for clash in clashes(problem.cluster, enforced, said, placement_of(cluster), 0, 1):
         chosen = [rule for rule in said.rules if str(rule.origin) in clash.origins]
         assert not possible(cluster, chosen)
         parts = [cluster.with_servers(tuple(server for server in cluster.servers if server.id in involved))

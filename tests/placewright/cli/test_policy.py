@@ -80,6 +80,19 @@ def test_explain(run: Run, snapshot: Path, rules: str) -> None:
     assert [(row["Where"], row["Holds"]) for row in ended.rows] == [("line 3", "no")]
 
 
+def test_explain_rules_about_hosts(run: Run, snapshot: Path, tmp_path: Path) -> None:
+    """A rule about hosts speaks of who is on them; one about other servers does not, though it names the host."""
+    host = run("policy", "explain", "web0", "--snapshot", snapshot).err.split(" is on ")[1].split()[0]
+    others = next(name for name in "abcd" if name != host)
+    (tmp_path / "hosts.yaml").write_text(f"version: 1\nrules:\n  - {{rule: evacuate, hosts: {{name: {host}}}}}\n"
+                                         f"  - {{rule: evacuate, hosts: {{name: {others}}}}}\n"
+                                         f"  - {{rule: not_on, servers: {{name: web1}}, hosts: {{name: {host}}}}}\n"
+                                         f"  - {{rule: exclusive, servers: {{name: web0}}, hosts: {{name: {others}}}}}\n")
+    ended = run("policy", "explain", "web0", "--policy", "file:hosts.yaml", "--snapshot", snapshot, "-f", "json")
+    assert [(row["Where"], row["Holds"] == "yes") for row in ended.rows if row["Where"] != "line 6"] == [("line 3", False)]
+    assert "line 6" in {row["Where"] for row in ended.rows}
+
+
 def test_explain_a_host(run: Run, snapshot: Path, rules: str) -> None:
     listed = run("policy", "explain", "web1", "--policy", rules, "--snapshot", snapshot)
     assert "web1 (" in listed.err
