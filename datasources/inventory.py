@@ -28,7 +28,6 @@ from datasources.nova import (
     list_hypervisors,
     list_images,
     list_migrations,
-    list_past_migrations,
     list_servers,
     list_services,
     newest_by_server,
@@ -50,11 +49,6 @@ IMAGES_EMBEDDED = (2, 98)
 _EXAMPLES = 3
 
 Value = TypeVar("Value")
-
-
-def past_migrations(connection: Connection, since: datetime) -> list[tuple[str, datetime]]:
-    """The migrations that have ended well since a moment (server UUID, when); raises CloudError."""
-    return list_past_migrations(nova_service(connection), since)
 
 
 def read_cluster(connection: Connection, *, concurrency: int = CONCURRENCY, attempts: int = ATTEMPTS) -> Cluster:

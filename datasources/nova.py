@@ -60,6 +60,16 @@ _GLANCE_FIELDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class PastMigration:
+    """A migration that has ended well: which server, between which hosts, and when Nova last wrote of it."""
+
+    server: str
+    source: str
+    destination: str
+    ended: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeService:
     """A nova-compute service; ``zone`` is the availability zone its aggregates put it in."""
 
@@ -270,13 +280,14 @@ def list_migrations(nova: Service, status: str) -> list[SeenMigration]:
 
 
 @as_promised
-def list_past_migrations(nova: Service, since: datetime) -> list[tuple[str, datetime]]:
-    """The migrations that have ended well since a moment: server UUID, and when Nova last wrote of it. Needs API 2.59, like all that is paged."""
+def list_past_migrations(nova: Service, since: datetime) -> list[PastMigration]:
+    """The migrations that have ended well since a moment; raises ServiceMissing below API 2.59, like all that is paged, and CloudError."""
     if not nova.speaks((2, 59)):
         raise ServiceMissing(f"nova at {nova.url} does not list past migrations by time; that needs API 2.59")
     rows = pages(nova, "/os-migrations", "migrations", {"changes-since": since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")})
-    return [(row["instance_uuid"], datetime.fromtimestamp(_seconds(row["updated_at"] or row["created_at"]), UTC)) for row in rows
-            if row["status"] in PAST]
+    return [PastMigration(row["instance_uuid"], row["source_compute"], row["dest_compute"],
+                          datetime.fromtimestamp(_seconds(row["updated_at"] or row["created_at"]), UTC))
+            for row in rows if row["status"] in PAST]
 
 
 def newest_by_server(lists: Iterable[list[SeenMigration]]) -> dict[str, SeenMigration]:

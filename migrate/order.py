@@ -9,7 +9,7 @@ Cycles (two servers that change places on full hosts) are broken by a stop on a 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,12 +39,14 @@ class Ordered:
     left: tuple[tuple[int, int, int], ...]
 
 
-def order(arrays: Arrays, target: Index, priority: Sequence[int], max_steps: int | None = None) -> Ordered:
+def order(arrays: Arrays, target: Index, priority: Sequence[int], max_steps: int | None = None,
+          host_moves: Mapping[int, int] | None = None) -> Ordered:
     """Order the moves from the present placement to ``target`` (S, places), which must be legal.
 
-    ``priority``: the moved servers, the most wanted first. ``max_steps`` limits steps, stops on third hosts included.
+    ``priority``: the moved servers, the most wanted first. ``max_steps`` limits steps, stops on third hosts included. ``host_moves``:
+    host -> how many servers may come to it or leave it.
     """
-    work = _Work(arrays, target)
+    work = _Work(arrays, target, dict(host_moves or {}))
     waiting = [s for s in priority if target[s] != arrays.start[s]]
     while waiting:
         ready = [s for s in waiting if work.fits(s, int(target[s]))]
@@ -81,6 +83,7 @@ class _Work:
 
     arrays: Arrays
     target: Index
+    host_moves: dict[int, int]
     steps: list[Step] = field(default_factory=list)
     stopped: set[int] = field(default_factory=set)
 
@@ -94,10 +97,15 @@ class _Work:
 
     def fits(self, server: int, place: int) -> bool:
         """Whether the server may arrive once every step so far has ended."""
-        return self.packed.fits(server, place)
+        return self.packed.fits(server, place) and all(self.host_moves.get(host, 1) > 0 for host in self._ends(server, place))
+
+    def _ends(self, server: int, place: int) -> tuple[int, int]:
+        """The hosts that take part in a move."""
+        return int(self.where[server]) // self.arrays.modes, place // self.arrays.modes
 
     def add(self, server: int, place: int) -> None:
         """Append a step."""
+        self.host_moves.update((host, self.host_moves[host] - 1) for host in self._ends(server, place) if host in self.host_moves)
         source = int(self.where[server])
         parents = self.packed.blockers(server, place)
         if server in self.last_step:

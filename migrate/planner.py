@@ -1,8 +1,8 @@
 """From a solver's result to a plan: ordered, priced, each move with its reason, replayed by the checkers."""
 
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,10 @@ Reason = Callable[[Placement, Placement, Move], str]
 """A sentence for a move: from the placement just before it, the one that the plan reaches, and the move."""
 
 
+HostMoves = Mapping[str, tuple[int, str]]
+"""How many more servers may come to a host or leave it, and who says so."""
+
+
 class UnsafePlan(RuntimeError):
     """The replay of a plan broke a rule: a defect, never the operator's fault."""
 
@@ -47,7 +51,7 @@ class Steps:
 
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
-               reason: Reason, model: TimeModel, ways: Ways = ANY_WAY) -> Steps:
+               reason: Reason, model: TimeModel, ways: Ways = ANY_WAY, host_moves: HostMoves | None = None) -> Steps:
     """Turn a legal placement into actions with parents; moves for which there is no safe order are left out and named.
 
     ``changes`` gives the services to change for the placement that is reached. Raises UnsafePlan if the replay finds a breach.
@@ -58,11 +62,12 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     index = {host.name: h for h, host in enumerate(cluster.hosts)}
     number = {server.id: s for s, server in enumerate(cluster.servers)}
     target = np.array([index[wanted[server.id]] for server in cluster.servers], dtype=np.int32)
-    ordered = order(arrays, target, [number[s] for s in by_benefit(problem, wanted)], problem.max_moves)
+    allowed = {index[host]: moves for host, (moves, _) in (host_moves or {}).items()}
+    ordered = order(arrays, target, [number[s] for s in by_benefit(problem, wanted)], problem.max_moves, allowed)
     reached = dict(placement_of(cluster))
     for step in ordered.steps:
         reached[cluster.servers[step.server].id] = cluster.hosts[step.destination].name
-    left_out = tuple(_left_out(problem, ordered))
+    left_out = tuple(_left_out(problem, ordered, host_moves or {}))
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
     migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, ways))
@@ -71,11 +76,18 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
 
 
-def _left_out(problem: Problem, ordered: Ordered) -> Iterator[Refused]:
+def _left_out(problem: Problem, ordered: Ordered, host_moves: HostMoves) -> Iterator[Refused]:
     cluster = problem.cluster
+    busy = Counter(cluster.hosts[h].name for step in ordered.steps for h in (step.source, step.destination))
     limit = "" if problem.max_moves is None else f" within {problem.max_moves} moves, stops on other hosts included"
     for s, here, wanted in ordered.left:
         server, name = cluster.servers[s], cluster.hosts[wanted].name
+        if spent := [host for host in (cluster.hosts[here].name, name) if host in host_moves and busy[host] >= host_moves[host][0]]:
+            who = host_moves[spent[0]][1]
+            why = f"{who} allows no more moves to and from {spent[0]}"
+            yield Refused(server=server.id, host=name, rule="order", origin=who,
+                          text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but {why}")
+            continue
         yield Refused(server=server.id, host=name, rule="order",
                       text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but at no moment is there room for it{limit}")
 

@@ -18,7 +18,7 @@ from optimizer.errors import PlacewrightError
 from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
 from placewright.audit import nova_rules
-from placewright.policies import out_of_hours, recalled, used_up
+from placewright.policies import beyond, out_of_hours, recalled, used_up
 from placewright.sources import CloudSource, Source, without_partial_load
 from strategies.base import LoadNeed
 from strategies.registry import strategy as find_strategy
@@ -69,8 +69,9 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     check_plan_matches(plan, before, datetime.now(UTC), max_age_s)
     before, notes = _with_load(source, before, strategy.load(parameters))
     policy = recalled(plan.policies, before).policy
-    spent, _ = used_up(policy, source, datetime.now(UTC))
-    lasting = [*(rule for rule in policy.constraints if rule.continuous), *spent, *_advice(plan, advised)]
+    spent = used_up(policy, before, source, datetime.now(UTC))
+    lasting = [*(rule for rule in policy.constraints if rule.continuous),
+               *spent.constraints, *beyond(plan, spent.host_moves), *_advice(plan, advised)]
     if not confirm(before):
         return None
 

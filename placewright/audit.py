@@ -47,8 +47,9 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
         say(f"reading the load of {len(cluster.servers)} servers")
         cluster = source.with_load(cluster, need)
     rules = read_policies(policies, cluster, say)
-    spent, notes = used_up(rules.policy, source, datetime.now(UTC))
-    rules = replace(rules, policy=replace(rules.policy, constraints=(*rules.policy.constraints, *spent), notes=(*rules.policy.notes, *notes)))
+    spent = used_up(rules.policy, cluster, source, datetime.now(UTC))
+    rules = replace(rules, policy=replace(rules.policy, constraints=(*rules.policy.constraints, *spent.constraints),
+                                          notes=(*rules.policy.notes, *spent.notes)))
     enforced = nova_rules(cluster, parameters, rules.policy)
     problem = with_policy(strategy.problem(cluster, [*enforced, *rules.policy.constraints], parameters, max_moves), rules.policy)
     say(f"solving: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers, {len(problem.constraints)} rules, "
@@ -57,7 +58,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
                        lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,
-                       ways_of(parameters, rules.policy))
+                       ways_of(parameters, rules.policy), spent.host_moves)
     found: tuple[Clash, ...] = ()
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")

@@ -3,12 +3,14 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from migrate.plan import Clash, PlannedRule, PolicyRef
+from migrate.plan import Clash, MigrateInput, Plan, PlannedRule, PolicyRef
+from migrate.planner import HostMoves
 from optimizer.clash import smallest_clash
 from optimizer.cluster import Cluster, Obstacle
+from optimizer.constraints.allowed_hosts import AllowedHosts, HostNeed
 from optimizer.constraints.base import Constraint
 from optimizer.constraints.movable import Movable
 from optimizer.objectives.base import Breaches
@@ -21,7 +23,7 @@ from optimizer.solvers.portfolio import solve
 from optimizer.solvers.stop import MaxRuntime
 from placewright.sources import Source
 from policy_sources.base import PolicySource, Rule, RuleSet, policy_of, rules_of
-from policy_sources.vocabulary.base import Policy
+from policy_sources.vocabulary.base import Allowance, Policy
 from policy_sources.vocabulary.opening import Opening
 from policy_sources.vocabulary.selectors import Catalog
 
@@ -204,20 +206,65 @@ def out_of_hours(policy: Policy, cluster: Cluster, now: datetime) -> list[Constr
     return [Movable(stuck)] if stuck else []
 
 
-def used_up(policy: Policy, source: Source, now: datetime) -> tuple[list[Constraint], tuple[str, ...]]:
-    """A rule by which servers stay that have been moved as often as they may be, and notes; the past is looked up only where a rule asks for it."""
-    if not policy.budgets:
-        return [], ()
-    longest = max(one.hours for some in policy.budgets.values() for one in some)
-    history = source.history(now - timedelta(hours=longest))
-    if history is None:
-        origins = sorted({one.origin for some in policy.budgets.values() for one in some})
-        return [], (f"{', '.join(origins[:5])}: what was moved before is not known from a snapshot; only this plan counts.",)
+@dataclass(frozen=True)
+class Spent:
+    """What budgets leave: rules by which those who have used theirs up stay or are left alone, what other hosts have left, and notes."""
+
+    constraints: tuple[Constraint, ...] = ()
+    host_moves: HostMoves = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def used_up(policy: Policy, cluster: Cluster, source: Source, now: datetime) -> Spent:
+    """What budgets leave; the past is looked up only where a rule asks for it."""
+    allowances = [one for some in (*policy.budgets.values(), *policy.host_budgets.values()) for one in some]
+    if not allowances:
+        return Spent()
+    history = source.history(now - timedelta(hours=max(one.hours for one in allowances)))
+    notes = () if history is not None else (
+        f"{', '.join(sorted({one.origin for one in allowances})[:5])}: what was moved before is not known from a snapshot; only this plan counts.",)
+    ends: dict[str, list[datetime]] = defaultdict(list)
+    for past in history or ():
+        for one in (past.server, past.source, past.destination):
+            ends[one].append(past.ended)
+
+    def left(who: str, allowance: Allowance) -> int:
+        return allowance.moves - sum(now - ended < timedelta(hours=allowance.hours) for ended in ends[who])
+
     stuck: dict[str, tuple[Obstacle, ...]] = defaultdict(tuple)
-    for server, allowances in policy.budgets.items():
-        for one in allowances:
-            recent = sum(now - when < timedelta(hours=one.hours) for when in history.get(server, ()))
-            if recent >= one.moves:
-                moves = f"{one.moves} move{'' if one.moves == 1 else 's'}"
-                stuck[server] += (Obstacle(kind="policy", text=f"{one.origin} allows {moves} in {one.hours:g} h; {recent} made"),)
-    return ([Movable(stuck)] if stuck else []), ()
+    for server, some in policy.budgets.items():
+        for allowance in some:
+            if (more := left(server, allowance)) <= 0:
+                stuck[server] += (Obstacle(kind="policy", text=_spent(allowance, allowance.moves - more)),)
+    closed, open_to = [], {}
+    for host, some in policy.host_budgets.items():
+        scarcest = min(some, key=lambda one: left(host, one))
+        if (more := left(host, scarcest)) > 0:
+            open_to[host] = (more, scarcest.origin)
+            continue
+        text = f"{_spent(scarcest, scarcest.moves - more)} to and from {host}"
+        closed.append(HostNeed(frozenset({host}), False, scarcest.origin))
+        for resident in cluster.servers_on[host]:
+            stuck[resident.id] += (Obstacle(kind="policy", text=text),)
+    rules: list[Constraint] = [Movable(stuck)] if stuck else []
+    if closed:
+        rules.append(AllowedHosts({server.id: tuple(closed) for server in cluster.servers}))
+    return Spent(tuple(rules), open_to, notes)
+
+
+def _spent(allowance: Allowance, made: int) -> str:
+    return f"{allowance.origin} allows {allowance.moves} move{'' if allowance.moves == 1 else 's'} in {allowance.hours:g} h; {made} made"
+
+
+def beyond(plan: Plan, host_moves: HostMoves) -> list[Constraint]:
+    """A rule by which servers stay whose planned moves go beyond what hosts have left by now."""
+    left, stuck = {host: moves for host, (moves, _) in host_moves.items()}, {}
+    for action in plan.actions:
+        if not isinstance(what := action.input_parameters, MigrateInput):
+            continue
+        ends = [host for host in (what.source_node, what.destination_node) if host in left]
+        if closed := [host for host in ends if left[host] <= 0]:
+            stuck[what.resource_id] = (Obstacle(kind="policy", text=f"{host_moves[closed[0]][1]} allows no more moves to and from {closed[0]}"),)
+        else:
+            left.update((host, left[host] - 1) for host in ends)
+    return [Movable(stuck)] if stuck else []

@@ -1,7 +1,6 @@
 """Where a cluster and its load come from: a cloud, or a snapshot file."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -14,14 +13,12 @@ from datasources.assume import assume_load
 from datasources.connection import connect
 from datasources.errors import LoadMissing, ServiceMissing
 from datasources.gnocchi import GnocchiSettings, attach_load
-from datasources.inventory import past_migrations, read_cluster
+from datasources.inventory import read_cluster
+from datasources.nova import PastMigration, list_past_migrations, nova_service
 from datasources.refresh import refresh
 from optimizer.cluster import Cluster
 from optimizer.snapshot import read_snapshot
 from strategies.base import LoadNeed
-
-History = Mapping[str, Sequence[datetime]]
-"""When servers were migrated, by server id."""
 
 
 class Source(Protocol):
@@ -35,8 +32,8 @@ class Source(Protocol):
         """The cluster with the load a strategy needs."""
         ...
 
-    def history(self, since: datetime) -> History | None:
-        """When servers were migrated since a moment, by server id; None where that is not known."""
+    def history(self, since: datetime) -> Sequence[PastMigration] | None:
+        """The migrations that have ended well since a moment; None where that is not known."""
         ...
 
 
@@ -50,7 +47,7 @@ class SnapshotSource:
         """Read the file."""
         return read_snapshot(self.path)
 
-    def history(self, since: datetime) -> History | None:
+    def history(self, since: datetime) -> Sequence[PastMigration] | None:
         """None: a snapshot knows nothing of the past."""
         return None
 
@@ -79,12 +76,9 @@ class CloudSource:
         """The cluster with these servers and hosts read afresh."""
         return refresh(self.connection, cluster, servers, hosts)
 
-    def history(self, since: datetime) -> History | None:
+    def history(self, since: datetime) -> Sequence[PastMigration] | None:
         """What Nova has on record."""
-        found: dict[str, list[datetime]] = defaultdict(list)
-        for server, ended in past_migrations(self.connection, since):
-            found[server].append(ended)
-        return found
+        return list_past_migrations(nova_service(self.connection), since)
 
     def with_load(self, cluster: Cluster, need: LoadNeed) -> Cluster:
         """Read the load of all servers through Gnocchi; in a cloud that has none, take what ``need`` says of servers without measures."""

@@ -51,15 +51,23 @@ _MUST: Mapping[str, tuple[Column, ...]] = {
     "window": (_SERVER, Column("cron", "text", "key", "cron"), Column("minutes", "count", "key", "minutes"),
                Column("timezone", "text", "key", "timezone")),
     "budget": (_SERVER, Column("moves", "count", "key", "moves"), Column("hours", "number", "key", "hours")),
+    "host_budget": (_HOST, Column("moves", "count", "key", "moves"), Column("hours", "number", "key", "hours")),
     "cap": (_HOST, Column("resource", "text", "key", "resource"), Column("percent", "number", "key", "percent")),
     "spare": (_GROUP, Column("host", "host", "member", "hosts.name")),
     "sensitivity": (_GROUP, _SERVERS, Column("property", "text", "key", "property"), Column("level", "text", "setting", "level")),
 }
+
+
+def kind_of(table: str) -> str:
+    """The kind of rule in a table."""
+    return "budget" if table == "host_budget" else table.removeprefix("should_")
+
+
 _SHOULD = {f"should_{name}": (*columns, _WEIGHT) for name, columns in _MUST.items()
-           if KINDS[name].model_fields["should"].annotation is not type(None)}
+           if KINDS[kind_of(name)].model_fields["should"].annotation is not type(None)}
 
 TABLES: Mapping[str, tuple[Column, ...]] = {**_MUST, **_SHOULD}
-"""Table -> its columns; the kind of rule has the name of the table, without ``should_``."""
+"""Table -> its columns."""
 
 DETAILS: Mapping[str, tuple[str, tuple[Column, ...]]] = {
     "together_within": ("together", (_GROUP, Column("within", "text", "setting", "within"))),
@@ -230,11 +238,6 @@ class Reader:
             return None
         self._gone[table, column.holds].setdefault(name, _cited(table, row))
         return name if column.role == "object" else None
-
-
-def kind_of(table: str) -> str:
-    """The kind of rule in a table."""
-    return table.removeprefix("should_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Demand(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """A server may be moved so often within so many hours; ``origin`` is who says so."""
+    """A server may be moved, or a host take part in moves, so often within so many hours; ``origin`` is who says so."""
 
     moves: int
     hours: float
@@ -67,7 +67,8 @@ class Draft:
     ``broken`` counts breaches of what must hold, ``wishes`` those of what should, by its weight. ``cold_only``
     and ``live_only``: server id -> origin of the rule by which it moves in this way alone. ``advised``: server id -> origin of the rule by
     which its moves are shown but not carried out. ``dearer``: server id -> how many times as much as another's its move costs. ``windows``: server id
-    -> times of which one has to be for it to be moved. ``budgets``: server id -> how often it may be moved.
+    -> times of which one has to be for it to be moved. ``budgets``: server id -> how often it may be moved. ``host_budgets``: host name -> how
+    many servers may come or leave.
     """
 
     catalog: Catalog
@@ -84,6 +85,7 @@ class Draft:
     dearer: dict[str, int] = field(default_factory=dict)
     windows: dict[str, list[Opening]] = field(default_factory=lambda: defaultdict(list))
     budgets: dict[str, list[Allowance]] = field(default_factory=lambda: defaultdict(list))
+    host_budgets: dict[str, list[Allowance]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
 
     def servers(self, selector: Servers, origin: str) -> tuple[str, ...]:
@@ -135,7 +137,8 @@ class Draft:
         return Policy(tuple(constraints), tuple(broken), tuple(wishes), dict(self.cold_only), dict(self.live_only),
                       dict(self.advised), dict(self.dearer),
                       {server: tuple(some) for server, some in self.windows.items()},
-                      {server: tuple(some) for server, some in self.budgets.items()}, tuple(self.notes))
+                      {server: tuple(some) for server, some in self.budgets.items()},
+                      {host: tuple(some) for host, some in self.host_budgets.items()}, tuple(self.notes))
 
 
 @dataclass(frozen=True)
@@ -151,4 +154,5 @@ class Policy:
     dearer: Mapping[str, int] = field(default_factory=dict)
     windows: Mapping[str, tuple[Opening, ...]] = field(default_factory=dict)
     budgets: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict)
+    host_budgets: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

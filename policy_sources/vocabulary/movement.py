@@ -5,12 +5,12 @@ from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from optimizer.cluster import Obstacle
 from policy_sources.vocabulary.base import Allowance, Demand, Draft
 from policy_sources.vocabulary.opening import Opening
-from policy_sources.vocabulary.selectors import Servers
+from policy_sources.vocabulary.selectors import Hosts, Servers
 
 
 class Keep(Demand):
@@ -106,16 +106,27 @@ class Window(Demand):
 
 
 class Budget(Demand):
-    """The servers are moved only so often within some time; with one move, they are left alone for so long after it."""
+    """Servers are moved, or hosts take part in moves, only so often within some time; with one move, they are left alone for so long after it."""
 
-    title: ClassVar[str] = "servers that are moved only so often"
+    title: ClassVar[str] = "servers and hosts with a limit of moves"
+    of_hosts: ClassVar[bool] = True
     rule: Literal["budget"]
-    servers: Servers = Field(description="Who.")
+    servers: Servers | None = Field(None, description="Who: each of them has such a budget.")
+    hosts: Hosts | None = Field(None, description="Or which hosts: servers that come count, and servers that leave.")
     moves: int = Field(1, ge=1, description="How many moves.")
     hours: float = Field(gt=0, le=24 * 90, allow_inf_nan=False, description="Within how many hours; those that Nova has on record count, "
                                                                             "whoever asked for them.")
 
+    @model_validator(mode="after")
+    def _of_somebody(self) -> "Budget":
+        if (self.servers is None) == (self.hosts is None):
+            raise ValueError("need servers or hosts, one of them")
+        return self
+
     def draft(self, into: Draft, origin: str) -> None:
-        """A server that has used it up stays until some of its moves are long enough ago."""
-        for server in into.servers(self.servers, origin):
-            into.budgets[server].append(Allowance(self.moves, self.hours, origin))
+        """Who has used it up stays, or is left alone, until some of its moves are long enough ago; a plan does not go beyond what a host has left."""
+        allowance = Allowance(self.moves, self.hours, origin)
+        for server in into.servers(self.servers, origin) if self.servers is not None else ():
+            into.budgets[server].append(allowance)
+        for host in into.hosts(self.hosts, origin) if self.hosts is not None else ():
+            into.host_budgets[host].append(allowance)

@@ -1,5 +1,6 @@
 """Rules from a source to a plan that is carried out: each kind holds at the end, and where it says so, all the while."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,21 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasources.nova import PastMigration
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from migrate.plan import MigrateInput, Plan, read_plan, write_plan
 from optimizer.cluster import Aggregate, Cluster
 from optimizer.constraints.base import check
+from optimizer.constraints.movable import Movable
 from optimizer.placement import Placement, placement_of
 from optimizer.snapshot import write_snapshot
 from placewright.apply import Outcome, apply_plan
 from placewright.audit import run_audit
-from placewright.policies import Rules, _involved, clashes, recalled, references, served, unmet, with_policy
+from placewright.policies import Rules, _involved, beyond, clashes, recalled, references, served, unmet, used_up, with_policy
 from placewright.sources import SnapshotSource
 from policy_sources import nova
 from policy_sources.base import PolicyError, Rule, RuleSet, policy_of, rules_of
 from policy_sources.vocabulary.kinds import KINDS
-from policy_sources.vocabulary.selectors import Catalog
+from policy_sources.vocabulary.selectors import Catalog, Hosts
 from strategies.registry import strategy
 from tests.support.clusters import LOAD, clusters, make_cluster, make_host, make_server
 
@@ -255,7 +258,7 @@ def test_outside_its_window_a_server_stays(site: Site, hours: str, state: str) -
 
 @dataclass
 class Remembering:
-    """A source that knows how long ago servers were moved, in hours."""
+    """A source that knows how long ago servers were moved, in hours; all from host f to host e."""
 
     now: Cluster
     moved: dict[str, list[float]]
@@ -266,8 +269,8 @@ class Remembering:
     def with_load(self, cluster: Cluster, need: Any) -> Cluster:
         return cluster
 
-    def history(self, since: datetime) -> dict[str, list[datetime]]:
-        return {server: [datetime.now(UTC) - timedelta(hours=one) for one in hours] for server, hours in self.moved.items()}
+    def history(self, since: datetime) -> list[PastMigration]:
+        return [PastMigration(server, "f", "e", datetime.now(UTC) - timedelta(hours=one)) for server, hours in self.moved.items() for one in hours]
 
 
 @pytest.mark.parametrize(("moves", "hours", "past", "stays"), [
@@ -290,6 +293,41 @@ def test_every_budget_that_is_used_up_is_told() -> None:
     assert "1 move in 4 h; 2 made" in told
     assert "2 moves in 24 h; 2 made" in told
     assert "3 moves" not in told
+
+
+@pytest.mark.parametrize(("row", "all_move"), [
+    ({"hosts": hosts("a"), "moves": 2}, False),
+    ({"hosts": hosts("a"), "moves": 9}, True),
+    ({"hosts": hosts("f"), "moves": 1}, True),  # used up by the past: nobody comes there, and there are other hosts
+    ({"hosts": {"name": "[b-f]"}, "moves": 1}, False),
+])
+def test_a_host_takes_part_in_so_many_moves(row: dict[str, Any], all_move: bool) -> None:
+    """Five servers are to leave a."""
+    rows = ({"rule": "evacuate", "hosts": hosts("a")}, {"rule": "budget", "hours": 24, **row})
+    plan = run_audit(Remembering(small(), {"gone": [1.0]}), strategy("repair"), {}, policies=(Said(rows),), max_moves=None, time_limit_s=20, seed=0,
+                     threads=1, model=TimeModel(), say=lambda text: None)
+    ends = Counter(host for action in plan.actions for host in action.hosts)
+    used = Counter({"e": 1, "f": 1})
+    assert all(ends[host] <= max(0, row["moves"] - used[host]) for host in Catalog(small()).hosts(Hosts(**row["hosts"])))
+    left_out = [one for one in plan.refused if one.rule == "order"]
+    assert (len(plan.actions) == 5) == all_move
+    assert bool(left_out) != all_move
+    assert all("rule 2 (revision r1) allows no more moves to and from" in one.text and "rule 2" in one.origin for one in left_out)
+
+
+def test_a_host_that_has_used_up_its_moves_meanwhile_is_left_alone() -> None:
+    """Three servers are to go to e; between plan and application others moved two servers to it."""
+    rows = ({"rule": "on", "servers": ids("a0", "a1", "a2"), "hosts": hosts("e")},
+            {"rule": "budget", "hours": 24, "hosts": hosts("d", "e"), "moves": 4})
+    plan = run_audit(Remembering(small(), {}), strategy("repair"), {}, policies=(Said(rows),), max_moves=None, time_limit_s=20, seed=0,
+                     threads=1, model=TimeModel(), say=lambda text: None)
+    assert len(plan.actions) == 3
+    spent = used_up(recalled(plan.policies, small()).policy, small(), Remembering(small(), {"gone": [1.0, 2.0]}), datetime.now(UTC))
+    assert {host: moves for host, (moves, _) in spent.host_moves.items()} == {"d": 4, "e": 2}
+    (rule,) = beyond(plan, spent.host_moves)
+    assert isinstance(rule, Movable)
+    assert list(rule.obstacles) == [plan.actions[-1].input_parameters.resource_id]
+    assert beyond(plan, {"e": (3, "")}) == []
 
 
 def test_a_snapshot_does_not_know_the_past(site: Site) -> None:

@@ -17,7 +17,7 @@ from optimizer.cluster import Cluster
 from optimizer.placement import Move
 from policy_sources.base import PolicyError, PolicyUnavailable
 from policy_sources.congress import CongressSource, Objection, load_policy, ready_policy
-from policy_sources.congress_tables import DETAILS, TABLES, Reader
+from policy_sources.congress_tables import DETAILS, TABLES, Reader, kind_of
 from policy_sources.http import HttpSettings, JsonService
 from policy_sources.vocabulary.kinds import KINDS, parse
 from tests.support.clusters import make_cluster, make_host, make_server
@@ -300,6 +300,8 @@ def test_an_answer_that_is_too_large() -> None:
     ({"no_live_migration": [["s1"]]}, 'no_live_migration("s1")', {"rule": "no_live_migration", "servers": {"id": ["s1"]}}),
     ({"no_cold_migration": [["s1"]]}, 'no_cold_migration("s1")', {"rule": "no_cold_migration", "servers": {"id": ["s1"]}}),
     ({"automation": [["s1", "off"]]}, 'automation("s1", "off")', {"rule": "automation", "servers": {"id": ["s1"]}, "level": "off"}),
+    ({"budget": [["s1", 2, 24]]}, 'budget("s1", 2, 24)', {"rule": "budget", "servers": {"id": ["s1"]}, "moves": 2, "hours": 24.0}),
+    ({"host_budget": [["h1", 2, 24]]}, 'host_budget("h1", 2, 24)', {"rule": "budget", "hosts": {"name": ["h1"]}, "moves": 2, "hours": 24.0}),
     ({"cap": [["h1", "VCPU", 80]]}, 'cap("h1", "VCPU", 80)', {"rule": "cap", "hosts": {"name": ["h1"]}, "resource": "VCPU", "percent": 80.0}),
     ({"sensitivity": [["app", "s1", "latency", "high"], ["app", "s2", "latency", "high"]]}, 'sensitivity("app", *, "latency", "high")',
      {"rule": "sensitivity", "servers": {"id": ["s1", "s2"]}, "property": "latency", "level": "high"}),
@@ -312,11 +314,11 @@ def test_what_rows_mean(tables: dict[str, Any], where: str, statement: dict[str,
 
 
 def test_every_kind_of_rule_has_its_tables() -> None:
-    assert {name.removeprefix("should_") for name in TABLES} == set(KINDS)
+    assert {kind_of(name) for name in TABLES} == set(KINDS)
     assert {name for name in KINDS if f"should_{name}" not in TABLES} == {
         "quarantine", "keep", "no_live_migration", "no_cold_migration", "automation", "window", "budget"}
     for name, columns in {**TABLES, **{name: columns for name, (_, columns) in DETAILS.items()}}.items():
-        fields = KINDS[DETAILS[name][0] if name in DETAILS else name.removeprefix("should_")].model_fields
+        fields = KINDS[DETAILS[name][0] if name in DETAILS else kind_of(name)].model_fields
         assert all(column.into.partition(".")[0] in fields for column in columns if column.into)
 
 

@@ -42,6 +42,8 @@ A: dict[str, Any] = {"name": "a"}
     ({"rule": "automation", "servers": WEB, "level": "full"}, [("level", "'off' or 'advise' (got 'full')")]),
     ({"rule": "window", "servers": WEB, "cron": "61 * * * *", "minutes": 0, "timezone": "Mars/Olympus"},
      [("cron", "'61 * * * *' is no cron expression: Bad minute"), ("minutes", "(got 0)"), ("timezone", "there is no time zone 'Mars/Olympus'")]),
+    ({"rule": "budget", "hours": 1}, [("", "need servers or hosts, one of them")]),
+    ({"rule": "budget", "servers": WEB, "hosts": A, "hours": 1}, [("", "need servers or hosts, one of them")]),
     ({"rule": "sensitivity", "servers": WEB, "property": "speed", "level": "very"}, [("property", "(got 'speed')"), ("level", "(got 'very')")]),
     ({"rule": "on", "servers": {"host": []}, "hosts": {"zone": 1}}, [("servers.host", "at least 1"), ("hosts.zone", "(got 1)")]),
 ])
