@@ -4,9 +4,9 @@ Nothing here blocks but ``pause``: one plain loop follows many actions, without 
 against Nova and against a simulator with a clock of its own.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, NewType, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 from migrate.plan import Action
 from optimizer.cluster import Cluster
@@ -15,16 +15,23 @@ from optimizer.errors import PlacewrightError
 Handle = NewType("Handle", str)
 """By what a cloud knows an action that it has started."""
 
+Trace = Mapping[str, Any]
+"""By what it finds an action in its records; plain data."""
+
 
 class CallFailed(PlacewrightError):
     """A request was refused by the cloud, or not answered."""
 
 
+class NotNow(CallFailed):
+    """A request was refused by the cloud because of what goes on at the moment; it changed nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an action ended, with the cloud's own words where it gave any."""
+    """How an action ended, with the cloud's own words where it gave any; NOT_BEGUN when the request for it came to nothing."""
 
-    state: Literal["SUCCEEDED", "FAILED"]
+    state: Literal["SUCCEEDED", "FAILED", "NOT_BEGUN"]
     text: str = ""
 
 
@@ -55,8 +62,16 @@ class Cloud(Protocol):
         """Whether the cloud would wrongly refuse an action that is legal in the cluster, and for how long."""
         ...
 
-    def start(self, action: Action) -> Handle:
-        """Begin an action and return at once. Raises CallFailed when the cloud refuses it: then nothing has begun."""
+    def prepare(self, action: Action) -> Trace:
+        """What the action can be found by again once it is started, even by another program. Raises CallFailed."""
+        ...
+
+    def start(self, action: Action, trace: Trace) -> Handle:
+        """Begin an action and return at once. Raises CallFailed when the cloud refuses it, NotNow when it may take it later: nothing has begun."""
+        ...
+
+    def adopt(self, action: Action, trace: Trace) -> Handle:
+        """Follow a migration that another program was about to start, or had started, with this trace; ``poll`` tells what came of it."""
         ...
 
     def poll(self, handle: Handle) -> Outcome | Progress | None:

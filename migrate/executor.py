@@ -6,20 +6,19 @@ since the plan was made is SKIPPED with the reason, and the rest goes on. docs/e
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
-from migrate.cloud import CallFailed, Cloud, Handle, Outcome
+from migrate.cloud import CallFailed, Cloud, Handle, NotNow, Outcome, Trace
+from migrate.journal import Entry, Journal, JournalError, State
 from migrate.plan import Action, MigrateInput, Plan, PlanError, ServiceStateInput, faults_of
 from migrate.precheck import Rules, Verdict, judge, not_as_wanted
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 
-State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]
-"""Watcher's names of the states of an action."""
-
 CANCEL_GRACE_S = 60.0
 OBSERVE_ATTEMPTS = 5
+START_ATTEMPTS = 3  # for a migration that the cloud has not begun, for all that can be seen
+NOT_NOW_S = 5.0  # until it is asked for again, when the cloud would not take it at the moment
 OBSERVE_PATIENCE_S = 300.0  # a restart of Nova's API or of its database is no reason to give a plan up
 TIMEOUT_FACTOR = 4.0  # of the expected seconds: migrations share their hosts, and Nova queues them
 
@@ -95,16 +94,17 @@ class Report:
         return 0 if all(done.state == "SUCCEEDED" for done in self.actions) else 3
 
 
-def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None]) -> Report:
+def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal) -> Report:
     """Carry out every action of a plan that still makes sense, and say what became of each.
 
+    What the journal has of an earlier execution that ended without warning stands: what is over stays so, what was on its way is followed.
     KeyboardInterrupt once: nothing more is started, what runs is awaited. Twice: what runs is left as it is. The
-    report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself.
+    report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself, and JournalError.
     """
     faults = list(faults_of(plan))
     if faults:
         raise PlanError(f"the plan cannot be carried out: {'; '.join(faults)}")
-    run = _Run(plan, cloud, rules, limits, report)
+    run = _Run(plan, cloud, rules, limits, report, journal)
     try:
         try:
             run.carry_out()
@@ -131,6 +131,14 @@ class _Step:
     not_before: float = float("-inf")  # the cloud asked to wait so long
     cancelled: float | None = None  # when the cloud was asked to stop it
     arrived: Outcome | None = None  # the cloud calls it done; to be verified
+    trace: Trace = field(default_factory=dict)
+    attempts: int = 0  # to start it
+    resumed: bool = False  # an earlier program has begun it, or was about to
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether the cloud may be at it, or done with it."""
+        return self.resumed or self.attempts > 0
 
     @property
     def over(self) -> bool:
@@ -140,19 +148,38 @@ class _Step:
 class _Run:
     """The state of one execution."""
 
-    def __init__(self, plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None]) -> None:
-        self._cloud, self._rules, self._limits, self._report = cloud, rules, limits, report
-        self._steps = {action.uuid: _Step(action) for action in plan.actions}
-        self._began = cloud.now()
+    def __init__(self, plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal) -> None:
+        self._cloud, self._rules, self._limits, self._report, self._journal = cloud, rules, limits, report, journal
+        self._began = cloud.now() - journal.elapsed_s()
+        known = journal.entries()
+        self._steps = {action.uuid: self._taken_up(action, known.get(action.uuid)) for action in plan.actions}
         self._waiting: set[str] = set()  # judged "wait"; judged again when something has ended
         self._failed_looks: list[float] = []  # when, since the last that succeeded
         self.interrupted = False
+
+    def _taken_up(self, action: Action, entry: Entry | None) -> _Step:
+        """An action as the journal has it."""
+        if entry is None:
+            return _Step(action)
+        step = _Step(action, entry.state, entry.text, trace=entry.trace, started=self._moment(entry.started_s), ended=self._moment(entry.ended_s))
+        if step.state == "ONGOING":
+            step.resumed = True
+            self._find_again(step)
+        return step
+
+    def _find_again(self, step: _Step) -> None:
+        """A migration that was asked for is followed; a service takes no time to switch, so the next look at it tells."""
+        step.attempts += 1
+        if isinstance(step.action.input_parameters, MigrateInput):
+            step.state, step.handle = "ONGOING", self._cloud.adopt(step.action, step.trace)
+        else:
+            step.state = "PENDING"
 
     # ---- the loop
 
     def carry_out(self) -> None:
         """Until every action is over."""
-        self._give_up_unknown_starts()
+        self._settle_starts()
         while True:
             self._turn()
             if all(step.over for step in self._steps.values()):
@@ -222,6 +249,12 @@ class _Run:
         if not self._has_room(step):  # another action of this turn took it
             return
         step.note = self._parents_note(step)
+        if step.asked_for and not not_as_wanted(step.action, observed):
+            self._end(step, "SUCCEEDED", "done, though nobody heard the answer")
+            return
+        if step.asked_for and step.action.input_parameters.resource_id in observed.migration_of:  # it took its time
+            self._find_again(step)
+            return
         try:
             verdict = judge(step.action, observed, self._rules, [other.action for other in self._ongoing()])
         except PlacewrightError as error:  # from the sources of the rules
@@ -238,10 +271,25 @@ class _Run:
             self._start(step)
 
     def _start(self, step: _Step) -> None:
-        # Marked first: an interruption while the request is under way must not make it look as if never sent.
-        step.state, step.started = "ONGOING", self._cloud.now()
+        """Nothing is asked of the cloud that is not in the journal before."""
         try:
-            step.handle = self._cloud.start(step.action)
+            step.trace = self._cloud.prepare(step.action)
+        except CallFailed as error:
+            self._end(step, "FAILED", str(error))
+            return
+        # Marked first: an interruption while the request is under way must not make it look as if never sent.
+        step.state, step.started, step.attempts = "ONGOING", self._cloud.now(), step.attempts + 1
+        try:
+            self._journal.write(step.action.uuid, self._entry(step))
+        except JournalError as error:
+            step.state, step.started = "PENDING", None
+            self.cancel_pending(str(error))
+            return
+        try:
+            step.handle = self._cloud.start(step.action, step.trace)
+        except NotNow as error:
+            step.not_before = self._cloud.now() + NOT_NOW_S
+            self._not_begun(step, str(error))
         except CallFailed as error:
             self._end(step, "FAILED", str(error))
         else:
@@ -263,12 +311,24 @@ class _Run:
         if isinstance(news, Outcome):
             if news.state == "SUCCEEDED":
                 step.arrived = news
+            elif news.state == "NOT_BEGUN":
+                self._not_begun(step, news.text)
             else:
                 self._end(step, "FAILED", self._late(step, news.text))
             return
         if news:
             self._tell(step, news.text, news.fraction)
         self._watch_the_clock(step)
+
+    def _not_begun(self, step: _Step, text: str) -> None:
+        """Ask again, but not without end."""
+        if self.interrupted:
+            self._end(step, "CANCELLED", text)
+        elif step.attempts >= START_ATTEMPTS or step.cancelled is not None:
+            self._end(step, "FAILED", self._late(step, text))
+        else:
+            step.state, step.handle = "PENDING", None
+            self._tell(step, f"is asked for again: {text}")
 
     def _watch_the_clock(self, step: _Step) -> None:
         now = self._cloud.now()
@@ -301,6 +361,10 @@ class _Run:
         step.ended = self._cloud.now()
         step.state = state
         self._waiting.clear()
+        try:
+            self._journal.write(step.action.uuid, self._entry(step))
+        except JournalError as error:  # a program that goes on from the journal finds out by itself
+            step.text = "; ".join(filter(None, (step.text, str(error))))
         self._tell(step, step.text, 1.0 if state == "SUCCEEDED" else None)
 
     def cancel_pending(self, text: str) -> None:
@@ -308,10 +372,13 @@ class _Run:
         for step in self._pending():
             self._end(step, "CANCELLED", text)
 
-    def _give_up_unknown_starts(self) -> None:
+    def _settle_starts(self) -> None:
+        """What an interruption met while it was being started is found again, if the cloud has begun it."""
         for step in self._ongoing():
             if step.handle is None:
-                self._end(step, "FAILED", "interrupted while it was being started; the cloud may have begun it")
+                self._find_again(step)
+                if step.state == "PENDING":
+                    self._end(step, "FAILED", "interrupted while it was being switched; the cloud may have done it")
 
     def abandon(self) -> None:
         """What runs goes on without us."""
@@ -325,12 +392,19 @@ class _Run:
     def _tell(self, step: _Step, text: str, fraction: float | None = None) -> None:
         self._report(Event(step.action, step.state, text, fraction, self._cloud.now() - self._began))
 
+    def _entry(self, step: _Step) -> Entry:
+        return Entry(step.state, step.text, step.trace, self._since(step.started), self._since(step.ended))
+
+    def _since(self, moment: float | None) -> float | None:
+        """Seconds from the beginning to a moment of the cloud's clock."""
+        return None if moment is None else moment - self._began
+
+    def _moment(self, since_s: float | None) -> float | None:
+        return None if since_s is None else since_s + self._began
+
     def summary(self) -> Report:
         """Every action, as it stands."""
-        def since(moment: float | None) -> float | None:
-            return None if moment is None else moment - self._began
-
-        actions = tuple(ActionReport(step.action, step.state, step.text, since(step.started), since(step.ended))
+        actions = tuple(ActionReport(step.action, step.state, step.text, self._since(step.started), self._since(step.ended))
                         for step in self._steps.values())
         return Report(actions, self._cloud.now() - self._began, self.interrupted)
 

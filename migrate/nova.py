@@ -20,7 +20,7 @@ from openstack.exceptions import SDKException
 from openstack.utils import maximum_supported_microversion
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress
+from migrate.cloud import CallFailed, Handle, Hold, NotNow, Outcome, Progress, Trace
 from migrate.plan import Action, MigrateInput, ServiceStateInput
 from migrate.precheck import KIND
 from optimizer.cluster import Cluster
@@ -35,6 +35,7 @@ _TROUBLE = (ClientException, SDKException, requests.RequestException)
 _ENDED_WELL = {"live": frozenset({"completed"}), "cold": frozenset({"confirmed"})}
 _ENDED_BADLY = frozenset({"error", "failed", "cancelled", "reverted"})
 _TO_CONFIRM = "finished"
+_LATER = frozenset({401, 408, 425, 429})  # not about the request itself: a token that Nova could not verify, a limit of rate
 _AT_REST = frozenset({"ACTIVE", "PAUSED", "SHUTOFF", "ERROR"})
 
 # Nova's scheduler counts a live migrated server on its source until that host has sent its list of servers, which
@@ -136,10 +137,24 @@ class NovaCloud:
                 left[record["instance_uuid"]] = max(wait_s, left.get(record["instance_uuid"], 0.0))
         return left
 
-    def start(self, action: Action) -> Handle:
+    def prepare(self, action: Action) -> Trace:
+        """The newest migration record of the server: a newer one is that of the action. CallFailed when Nova cannot be asked."""
+        what = action.input_parameters
+        if not isinstance(what, MigrateInput):
+            return {}
+        return {"newest": max((record["id"] for record in self._records(what.resource_id, again=True)), default=0)}
+
+    def start(self, action: Action, trace: Trace) -> Handle:
         """Send the request; CallFailed when Nova refuses it or cannot be asked."""
         what, handle = action.input_parameters, Handle(action.uuid)
-        self._flights[handle] = self._migrate(what) if isinstance(what, MigrateInput) else self._set_service(what)
+        self._flights[handle] = self._migrate(what, trace) if isinstance(what, MigrateInput) else self._set_service(what)
+        return handle
+
+    def adopt(self, action: Action, trace: Trace) -> Handle:
+        """Look for the record that a request may have brought about whose answer nobody heard."""
+        what, handle = action.input_parameters, Handle(action.uuid)
+        assert isinstance(what, MigrateInput)
+        self._flights[handle] = _Flight(what, int(trace["newest"]), self.now(), doubt="the program that asked for it ended before it had an answer")
         return handle
 
     def poll(self, handle: Handle) -> Outcome | Progress | None:
@@ -184,10 +199,9 @@ class NovaCloud:
 
     # ---- migrations
 
-    def _migrate(self, what: MigrateInput) -> _Flight:
+    def _migrate(self, what: MigrateInput, trace: Trace) -> _Flight:
         """Ask for a migration to the named host, checked by Nova's scheduler: ``force`` is never sent."""
-        newest = max((record["id"] for record in self._records(what.resource_id, again=True)), default=0)
-        flight = _Flight(what, newest, self.now())
+        flight = _Flight(what, int(trace["newest"]), self.now())
         body: dict[str, Any] = {"migrate": {"host": what.destination_node}}
         if what.migration_type == "live":
             body = {"os-migrateLive": {"host": what.destination_node, "block_migration": "auto"}}
@@ -196,6 +210,10 @@ class NovaCloud:
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
             flight.doubt = str(error)
+        except _Refusal as error:
+            if error.status == 409:  # the server is in the middle of something
+                raise NotNow(str(error)) from error
+            raise
         flight.began = self.now()  # again: the answer may have taken longer than the record is waited for
         return flight
 
@@ -232,8 +250,9 @@ class NovaCloud:
             return Outcome("FAILED", f"{flight.what.resource_name} was deleted")
         if flight.doubt:
             # Nova sets the task state before it answers, and writes the record after: a busy message queue lies between.
-            task = server.get("OS-EXT-STS:task_state")
-            return Progress(None, f"no record yet, but the server is {task}") if task else Outcome("FAILED", f"Nova has not begun it: {flight.doubt}")
+            if task := server.get("OS-EXT-STS:task_state"):
+                return Progress(None, f"no record yet, but the server is {task}")
+            return Outcome("NOT_BEGUN", f"Nova has not begun it: {flight.doubt}")
         why = self._event_error(flight)
         return Outcome("FAILED", why) if why else Progress(None, "accepted by Nova, not begun yet")
 
@@ -359,7 +378,7 @@ def _request(adapter: Adapter, version: str, method: str, path: str,
                                  timeout=REQUEST_TIMEOUT_S)
     except _TROUBLE as error:
         raise _NoAnswer(f"{method} {path}: {error}") from error
-    if answer.status_code >= 500:
+    if answer.status_code >= 500 or answer.status_code in _LATER:
         raise _NoAnswer(f"{method} {path}: HTTP {answer.status_code}: {_message(answer)}")
     if not answer.ok:
         raise _Refusal(answer.status_code, f"HTTP {answer.status_code}: {_message(answer)}")

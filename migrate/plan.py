@@ -209,11 +209,15 @@ _PLAN = TypeAdapter(Plan)
 _CLOCK_SKEW_S = 300  # by how much the clocks of two machines may differ
 
 
+def dumped(plan: Plan) -> bytes:
+    """The plan as it is in a file; the same for the same plan."""
+    document = {"format": FORMAT, "version": VERSION, **asdict(plan)}
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
 def write_plan(plan: Plan, path: Path | str) -> None:
     """Write a plan file; the old file stays until the new one is whole. Raises DocumentError."""
-    document = {"format": FORMAT, "version": VERSION, **asdict(plan)}
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, dumped(plan))
 
 
 def read_plan(path: Path | str) -> Plan:

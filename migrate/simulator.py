@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress
+from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress, Trace
 from migrate.duration import MB_PER_GB, TimeModel, cost_of
 from migrate.plan import Action, MigrateInput, ServiceStateInput
 from migrate.precheck import KIND, STATUSES, Rules, arrival_breaches
@@ -118,9 +118,21 @@ class SimulatedCloud:
         if self._pace:
             time.sleep(seconds * self._pace)
 
-    def start(self, action: Action) -> Handle:
+    def prepare(self, action: Action) -> Trace:
+        """Nothing is needed."""
+        return {}
+
+    def adopt(self, action: Action, trace: Trace) -> Handle:
+        """It knows its actions by their names."""
+        handle = Handle(action.uuid)
+        if handle not in self._flights:
+            self._outcomes.setdefault(handle, Outcome("NOT_BEGUN", "nobody has asked for it"))
+        return handle
+
+    def start(self, action: Action, trace: Trace) -> Handle:
         """Begin an action; CallFailed for what Nova's API answers with 4xx."""
         what, handle = action.input_parameters, Handle(action.uuid)
+        self._outcomes.pop(handle, None)  # of an attempt before
         if isinstance(what, ServiceStateInput):
             if what.resource_name not in self.cluster.host_by_name:
                 raise CallFailed(f"there is no nova-compute service on {what.resource_name}")

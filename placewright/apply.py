@@ -1,6 +1,8 @@
 """Carry a plan out, and compare what it promised with what came of it."""
 
+import math
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 from migrate.cloud import Cloud
 from migrate.duration import TimeModel
 from migrate.executor import Event, Limits, Report, execute
+from migrate.journal import Journal, NoJournal
 from migrate.nova import NovaCloud
 from migrate.plan import MigrateInput, Plan, ServiceStateInput, check_plan_matches
 from migrate.simulator import SimulatedCloud
@@ -22,6 +25,14 @@ from placewright.policies import beyond, out_of_hours, recalled, used_up
 from placewright.sources import CloudSource, Source, without_partial_load
 from strategies.base import LoadNeed
 from strategies.registry import strategy as find_strategy
+
+Journals = Callable[[Plan, bool], AbstractContextManager[Journal]]
+"""The journal of a plan, to be held while it is carried out; whether that goes on where an earlier program ended."""
+
+
+def no_journals(plan: Plan, resume: bool) -> AbstractContextManager[Journal]:
+    """Nothing is remembered."""
+    return nullcontext(NoJournal())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +68,18 @@ class Outcome:
 
 
 def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, max_age_s: float, advised: bool, seed: int, pace: float,
-               report: Callable[[Event], None], confirm: Callable[[Cluster], bool]) -> Outcome | None:
+               report: Callable[[Event], None], confirm: Callable[[Cluster], bool], resume: bool = False,
+               journals: Journals = no_journals) -> Outcome | None:
     """Check that the plan fits the cluster, ask, carry it out, read the cluster again; None when ``confirm`` says no.
 
     ``advised``: also the moves that are advice only. A snapshot is acted on by the simulator with ``seed`` and ``pace`` (real seconds per
-    simulated second). Raises PlacewrightError before anything was done.
+    simulated second). What is done on a cloud goes into a journal of ``journals``; ``resume`` goes on where that ends, whatever the age of the plan.
+    Raises PlacewrightError before anything was done.
     """
     strategy = find_strategy(plan.strategy)
     parameters = strategy.parameters.parse(plan.strategy, dict(plan.parameters))
     before = source.cluster()
-    check_plan_matches(plan, before, datetime.now(UTC), max_age_s)
+    check_plan_matches(plan, before, datetime.now(UTC), math.inf if resume else max_age_s)
     before, notes = _with_load(source, before, strategy.load(parameters))
     policy = recalled(plan.policies, before).policy
     spent = used_up(policy, before, source, datetime.now(UTC))
@@ -84,12 +97,13 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     if isinstance(source, CloudSource):
         watch = _Watch(source, before)
         cloud = NovaCloud(source.connection, watch.observe)
-        done = execute(plan, cloud, rules, limits, report)
+        with journals(plan, resume) as journal:
+            done = execute(plan, cloud, rules, limits, report, journal)
         after, unread = watch.afterwards()
         notes += unread
     else:
         cloud = SimulatedCloud(before, rules, model=model, seed=seed, pace=pace)
-        done = execute(plan, cloud, rules, limits, report)
+        done = execute(plan, cloud, rules, limits, report, NoJournal())
         after = cloud.cluster
     after = _with_usage_of(before, after)
     return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),

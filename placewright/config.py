@@ -26,6 +26,11 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.StrOpt("memory_aggregation", default=_GNOCCHI.memory_aggregation, help="Aggregation of the memory metric."),
         cfg.FloatOpt("timeout", default=_GNOCCHI.timeout_s, min=1, help="Seconds to wait for an answer of Gnocchi."),
     ],
+    "database": [
+        cfg.StrOpt("connection", secret=True, sample_default="sqlite:///~/.local/state/placewright/placewright.db",
+                   help="Address of the database where executions of plans are kept: sqlite, postgresql or mysql. Unset: a file in the folder "
+                        "for the state of the user's programs ($XDG_STATE_HOME)."),
+    ],
     "execution": [
         cfg.IntOpt("parallel_total", default=_LIMITS.total, min=1, help="Migrations that run at the same time in the whole cloud."),
         cfg.IntOpt("parallel_per_host", default=_LIMITS.per_host, min=1,
@@ -138,6 +143,14 @@ def marks_settings(conf: cfg.ConfigOpts) -> MarksSettings:
     """What tenants may say with marks, from the group [policy]."""
     group = conf.policy
     return MarksSettings(frozenset(group.tenant_marks), group.tenant_weight, frozenset(group.ignored_flavors))
+
+
+def database_url(conf: cfg.ConfigOpts) -> str:
+    """The address of the database; that of the user's own file where none is set."""
+    if conf.database.connection:
+        return str(conf.database.connection)
+    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return f"sqlite:///{folder / 'placewright' / 'placewright.db'}"
 
 
 def limits(conf: cfg.ConfigOpts) -> Limits:

@@ -4,21 +4,27 @@ import argparse
 import json
 import logging
 import sys
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from oslo_config import cfg
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from migrate.executor import Event
+from migrate.journal import Journal
 from migrate.plan import Plan, read_plan
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import write_bytes
 from placewright.apply import Outcome, apply_plan
-from placewright.cli.common import Rows, add_source, check_writable, config, console, figures, plain, source_of, whole
+from placewright.cli.common import Rows, UsageError, add_source, check_writable, config, console, figures, plain, source_of, whole
 from placewright.cli.plan_view import COLUMNS, remarks, rows
-from placewright.config import limits, time_model
+from placewright.config import database_url, limits, time_model
 from placewright.page import write_page
+from placewright.store.database import Database
+from placewright.store.journal import journal_of
 
 LOG = logging.getLogger(__name__)
 
@@ -50,6 +56,7 @@ class PlanApply(Rows):
         parser.add_argument("plan", metavar="PLAN.json", type=Path, help="A plan file.")
         add_source(parser, snapshot="--simulate", verb="Act on")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument("--resume", action="store_true", help="Go on where an earlier run of this plan ended without warning.")
         parser.add_argument("--advised", action="store_true", help="Also carry out what a policy only allows as advice.")
         parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of the simulator. Default: 0.")
         parser.add_argument("--pace", metavar="FACTOR", type=_factor, default=0.0,
@@ -67,6 +74,8 @@ class PlanApply(Rows):
         conf, plan = config(self), read_plan(options.plan)
         check_writable(options.page, options.report, read=[options.plan, options.snapshot])
         source = source_of(options, conf)
+        if options.resume and options.cloud is None:
+            raise UsageError("--resume needs --cloud: a simulation is over when its program is")
         columns = ("Step", "Action", "What", "From", "To", "State", "Seconds", "Text")
         with Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(self),
                       transient=True) as progress:
@@ -94,7 +103,8 @@ class PlanApply(Rows):
                 return answer.strip().lower() in ("y", "yes")
 
             outcome = apply_plan(plan, source, limits=limits(conf), model=time_model(conf), max_age_s=conf.execution.plan_max_age,
-                                 advised=options.advised, seed=options.seed, pace=options.pace, report=report, confirm=confirm)
+                                 advised=options.advised, seed=options.seed, pace=options.pace, report=report, confirm=confirm,
+                                 resume=options.resume, journals=partial(_journal, conf))
         if outcome is None:
             console(self).print("Nothing was changed.")
             return columns, []
@@ -126,6 +136,10 @@ class PlanApply(Rows):
             out.print(f"note: {text}", soft_wrap=True)
         for broken in outcome.broken:
             out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
+
+
+def _journal(conf: cfg.ConfigOpts, plan: Plan, resume: bool) -> AbstractContextManager[Journal]:
+    return journal_of(Database(database_url(conf)), plan, resume=resume)
 
 
 def _write_report(plan: Plan, outcome: Outcome, file: Path) -> None:

@@ -32,12 +32,23 @@ class Command:
 
     def run(self, *arguments: str, **environment: str) -> Done:
         """Run it to its end; a traceback is a failure whatever the exit code."""
+        with self.begin(*arguments, **environment) as program:
+            out, remarks = program.communicate(timeout=900)
+        assert "Traceback" not in remarks, remarks
+        return Done(program.returncode, out, remarks)
+
+    def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Run it without waiting for its end."""
         settings = self.directory / "placewright.conf"
-        settings.write_text("[execution]\npoll_interval = 0.5\n")
-        done = subprocess.run([sys.executable, "-m", "placewright", "--config-file", str(settings), *arguments], text=True,
-                              capture_output=True, stdin=subprocess.DEVNULL, env={**self.cloud.environment, **environment}, timeout=900)
-        assert "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+        settings.write_text(f"[execution]\npoll_interval = 0.5\n[database]\nconnection = sqlite:///{self.directory}/placewright.db\n")
+        return subprocess.Popen([sys.executable, "-m", "placewright", "--config-file", str(settings), *arguments], text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**self.cloud.environment, **environment})
+
+    @property
+    def application(self) -> tuple[str, ...]:
+        """What applies the plan of the last audit."""
+        return ("plan", "apply", str(self.directory / "plan.json"), "--cloud", "testbed", "--yes")
 
     def audit(self, strategy: str, *arguments: str) -> dict[str, Any]:
         """Audit the cloud and return the plan."""
@@ -47,10 +58,10 @@ class Command:
         assert done.code == 0, done.remarks
         return dict(json.loads(path.read_text()))
 
-    def apply(self) -> tuple[Done, dict[str, Any]]:
+    def apply(self, *arguments: str) -> tuple[Done, dict[str, Any]]:
         """Carry out the plan of the last audit; the report with it."""
         report = self.directory / "report.json"
         report.unlink(missing_ok=True)
-        done = self.run("plan", "apply", str(self.directory / "plan.json"), "--cloud", "testbed", "--yes", "--report", str(report))
+        done = self.run(*self.application, "--report", str(report), *arguments)
         assert report.exists(), done.remarks
         return done, dict(json.loads(report.read_text()))

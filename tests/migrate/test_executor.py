@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migrate.cloud import CallFailed, Handle, Hold, Progress
-from migrate.executor import CANCEL_GRACE_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, TIMEOUT_FACTOR, LimitError, Limits, execute
+from migrate.cloud import CallFailed, Handle, Hold, NotNow, Outcome, Progress
+from migrate.executor import CANCEL_GRACE_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, START_ATTEMPTS, TIMEOUT_FACTOR, LimitError, Limits, execute
+from migrate.journal import Entry, JournalError, NoJournal
 from migrate.plan import Cost, MigrateInput, PlanError
 from migrate.simulator import Change, Fault, SimulatedCloud, delete_server, move_server, set_service
 from optimizer.cluster import Migration, Obstacle
@@ -31,7 +32,7 @@ START = cluster(
 def run(actions, *, start=START, limits=LIMITS, rule=rules, report=None, **simulator):
     cloud = SimulatedCloud(start, rule, **simulator)
     events = []
-    done = execute(plan(*actions), cloud, rule, limits, report or events.append)
+    done = execute(plan(*actions), cloud, rule, limits, report or events.append, NoJournal())
     assert [entry.action for entry in done.actions] == list(actions)
     return done, cloud, events
 
@@ -73,7 +74,7 @@ def test_bad_limits(field, value):
 def test_a_plan_that_contradicts_itself(actions, message):
     cloud = SimulatedCloud(START, rules)
     with pytest.raises(PlanError, match=message):
-        execute(plan(*actions), cloud, rules, LIMITS, lambda event: None)
+        execute(plan(*actions), cloud, rules, LIMITS, lambda event: None, NoJournal())
     assert cloud.cluster == START
 
 
@@ -284,7 +285,7 @@ class Liar(SimulatedCloud):
 
 
 def test_success_is_verified():
-    done = execute(plan(move("a", "h1", "h2")), Liar(START, rules), rules, LIMITS, lambda event: None)
+    done = execute(plan(move("a", "h1", "h2")), Liar(START, rules), rules, LIMITS, lambda event: None, NoJournal())
     assert states(done) == {"a>h2": "FAILED"}
     assert text(done, "a>h2") == "completed, but a is on h3"
 
@@ -312,7 +313,7 @@ LOOKS = int(OBSERVE_PATIENCE_S / LIMITS.poll_interval_s) + 1
 
 def test_seldom_looks_are_not_given_up_early():
     cloud = Blind(START, 0, OBSERVE_ATTEMPTS - 1)
-    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(LIMITS, poll_interval_s=OBSERVE_PATIENCE_S), lambda event: None)
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(LIMITS, poll_interval_s=OBSERVE_PATIENCE_S), lambda event: None, NoJournal())
     assert states(done) == {"a>h2": "SUCCEEDED"}
 
 
@@ -327,7 +328,7 @@ def test_seldom_looks_are_not_given_up_early():
 )
 def test_unreadable_cloud(looks, times, expected):
     cloud = Blind(START, looks, times)
-    done = execute(plan(move("a", "h1", "h2"), move("b", "h1", "h2", "a>h2")), cloud, rules, LIMITS, lambda event: None)
+    done = execute(plan(move("a", "h1", "h2"), move("b", "h1", "h2", "a>h2")), cloud, rules, LIMITS, lambda event: None, NoJournal())
     assert states(done) == expected
     if "FAILED" in expected.values():
         assert text(done, "a>h2") == "completed, but that could not be verified: no answer"
@@ -335,12 +336,12 @@ def test_unreadable_cloud(looks, times, expected):
 
 
 class Refusing(SimulatedCloud):
-    def start(self, action):
+    def start(self, action, trace):
         raise CallFailed("HTTP 403: no")
 
 
 def test_refused_request():
-    done = execute(plan(move("a", "h1", "h2")), Refusing(START, rules), rules, LIMITS, lambda event: None)
+    done = execute(plan(move("a", "h1", "h2")), Refusing(START, rules), rules, LIMITS, lambda event: None, NoJournal())
     assert (states(done), text(done, "a>h2")) == ({"a>h2": "FAILED"}, "HTTP 403: no")
 
 
@@ -358,7 +359,7 @@ class Late(SimulatedCloud):
 def test_actions_under_way_count_before_the_cloud_shows_them():
     cloud = Late(START, rules)
     actions = [move(name, "h1", "h2") for name in "abc"]  # h2 has room for two
-    done = execute(plan(*actions), cloud, rules, replace(LIMITS, per_host=3), lambda event: None)
+    done = execute(plan(*actions), cloud, rules, replace(LIMITS, per_host=3), lambda event: None, NoJournal())
     assert states(done) == {"a>h2": "SUCCEEDED", "b>h2": "SUCCEEDED", "c>h2": "SKIPPED"}
     assert text(done, "c>h2") == "VCPU on h2: 4 used of 3"
 
@@ -371,7 +372,7 @@ def test_an_action_on_hold_starts_later():
     moves = [move("a", "h1", "h2"), move("b", "h1", "h2"), move("c", "h1", "h2", "a>h2")]
     events = []
     start = replace(START, hosts=(START.hosts[0], host("h2", 4), START.hosts[2]))
-    done = execute(plan(*moves), Holding(start, rules), rules, LIMITS, events.append)
+    done = execute(plan(*moves), Holding(start, rules), rules, LIMITS, events.append, NoJournal())
     assert done.counts == {"SUCCEEDED": 3}
     held, other, dependant = done.actions
     assert other.started_s == 0.0
@@ -397,7 +398,7 @@ def test_what_is_expected_to_take_long_may():
     done, _, _ = run([action], limits=replace(LIMITS, action_timeout_s=3))
     assert states(done) == {"a>h2": "SUCCEEDED"}
     cloud = Stuck(START, rules)
-    done = execute(plan(action), cloud, rules, replace(LIMITS, action_timeout_s=3), lambda event: None)
+    done = execute(plan(action), cloud, rules, replace(LIMITS, action_timeout_s=3), lambda event: None, NoJournal())
     assert text(done, "a>h2").startswith(f"took longer than {20 * TIMEOUT_FACTOR:g} s")
 
 
@@ -418,7 +419,7 @@ class Stuck(SimulatedCloud):
 def test_timeout_that_does_not_help():
     cloud = Stuck(START, rules)
     done = execute(
-        plan(move("a", "h1", "h2", kind="cold")), cloud, rules, replace(LIMITS, action_timeout_s=3), lambda e: None
+        plan(move("a", "h1", "h2", kind="cold")), cloud, rules, replace(LIMITS, action_timeout_s=3), lambda e: None, NoJournal()
     )
     assert text(done, "a>h2") == "took longer than 3 s; it cannot be aborted; it still runs and is left alone"
     assert done.actions[0].seconds == pytest.approx(3 + CANCEL_GRACE_S, abs=3)
@@ -446,7 +447,7 @@ CHAIN = [move("a", "h1", "h2"), move("z", "h3", "h2"), move("b", "h1", "h3", "z>
 
 
 def test_interrupted_once_awaits_what_runs():
-    done = execute(plan(*CHAIN), interrupting(2.0), rules, LIMITS, lambda event: None)
+    done = execute(plan(*CHAIN), interrupting(2.0), rules, LIMITS, lambda event: None, NoJournal())
     assert states(done) == {"a>h2": "SUCCEEDED", "z>h2": "SUCCEEDED", "b>h3": "CANCELLED"}
     assert text(done, "b>h3") == "interrupted before it started"
     assert (done.interrupted, done.exit_code) == (True, 3)
@@ -454,7 +455,7 @@ def test_interrupted_once_awaits_what_runs():
 
 def test_interrupted_twice_leaves_at_once():
     cloud = interrupting(2.0, 3.0)
-    done = execute(plan(*CHAIN), cloud, rules, LIMITS, lambda event: None)
+    done = execute(plan(*CHAIN), cloud, rules, LIMITS, lambda event: None, NoJournal())
     assert states(done) == {"a>h2": "ONGOING", "z>h2": "ONGOING", "b>h3": "CANCELLED"}
     assert text(done, "a>h2") == "left running: interrupted twice, its end was not awaited"
     assert (done.interrupted, done.exit_code, cloud.now()) == (True, 3, 3.0)
@@ -462,13 +463,213 @@ def test_interrupted_twice_leaves_at_once():
 
 def test_interrupted_while_a_request_is_under_way():
     class Interrupted(SimulatedCloud):
-        def start(self, action):
-            super().start(action)
+        def start(self, action, trace):
+            super().start(action, trace)
             raise KeyboardInterrupt
 
-    done = execute(plan(*CHAIN), Interrupted(START, rules), rules, LIMITS, lambda event: None)
-    assert states(done) == {"a>h2": "FAILED", "z>h2": "CANCELLED", "b>h3": "CANCELLED"}
-    assert "the cloud may have begun it" in text(done, "a>h2")
+    done = execute(plan(*CHAIN), Interrupted(START, rules), rules, LIMITS, lambda event: None, NoJournal())
+    assert states(done) == {"a>h2": "SUCCEEDED", "z>h2": "CANCELLED", "b>h3": "CANCELLED"}
+
+
+def test_interrupted_before_a_request_was_under_way():
+    class Interrupted(SimulatedCloud):
+        def start(self, action, trace):
+            raise KeyboardInterrupt
+
+    done = execute(plan(*CHAIN), Interrupted(START, rules), rules, LIMITS, lambda event: None, NoJournal())
+    assert set(states(done).values()) == {"CANCELLED"}
+    assert text(done, "a>h2") == "nobody has asked for it"
+
+
+def test_a_service_interrupted_while_it_is_switched():
+    class Interrupted(SimulatedCloud):
+        def start(self, action, trace):
+            raise KeyboardInterrupt
+
+    done = execute(plan(switch("h1", "disabled")), Interrupted(START, rules), rules, LIMITS, lambda event: None, NoJournal())
+    assert [one.state for one in done.actions] == ["FAILED"]
+    assert "the cloud may have done it" in done.actions[0].text
+
+
+# ---- requests that come to nothing
+
+
+class Reluctant(SimulatedCloud):
+    """Does not take a request the first ``times``."""
+
+    times = 0
+    refusal = NotNow("HTTP 409: not now")
+
+    def start(self, action, trace):
+        if self.times:
+            self.times -= 1
+            if self.refusal:
+                raise self.refusal
+            self._outcomes[Handle(action.uuid)] = Outcome("NOT_BEGUN", "lost on the way")
+            return Handle(action.uuid)
+        return super().start(action, trace)
+
+
+@pytest.mark.parametrize("refusal", [Reluctant.refusal, None])
+@pytest.mark.parametrize(("times", "state"), [(START_ATTEMPTS - 1, "SUCCEEDED"), (START_ATTEMPTS, "FAILED")])
+def test_asked_for_again_but_not_without_end(refusal, times, state):
+    cloud = Reluctant(START, rules)
+    cloud.times, cloud.refusal, events = times, refusal, []
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, events.append, NoJournal())
+    assert states(done) == {"a>h2": state}
+    told = [event.text for event in events if event.text.startswith("is asked for again: ")]
+    assert len(told) == min(times, START_ATTEMPTS - 1)
+    assert state == "SUCCEEDED" or text(done, "a>h2") in ("HTTP 409: not now", "lost on the way")
+
+
+def test_not_now_is_judged_afresh():
+    """What Nova was in the middle of is seen at the next look."""
+    cloud = Reluctant(START, rules, changes=[Change(2.0, lambda seen: replace(seen, servers=tuple(
+        replace(one, task_state="rebooting") if one.id == "a" else one for one in seen.servers)))])
+    cloud.times = 1
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, NoJournal())
+    assert states(done) == {"a>h2": "SKIPPED"}
+    assert text(done, "a>h2") == "a is busy: rebooting"
+
+
+def test_a_migration_that_took_its_time_to_appear_is_not_begun_twice():
+    """Its request was given up as lost, and then Nova has it after all."""
+    class Slow(SimulatedCloud):
+        begun = 0
+
+        def start(self, action, trace):
+            handle = super().start(action, trace)
+            self.begun += 1
+            return handle
+
+        def poll(self, handle):
+            return Outcome("NOT_BEGUN", "nothing to be seen") if self.now() < 2 else super().poll(handle)
+
+    cloud = Slow(START, rules)
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(LIMITS, poll_interval_s=2.5), lambda event: None, NoJournal())
+    assert (states(done), cloud.begun) == ({"a>h2": "SUCCEEDED"}, 1)
+
+
+def test_nothing_is_asked_that_is_not_in_the_journal():
+    class Full(NoJournal):
+        def write(self, action, entry):
+            raise JournalError("database is full")
+
+    cloud = SimulatedCloud(START, rules)
+    done = execute(plan(*CHAIN), cloud, rules, LIMITS, lambda event: None, Full())
+    assert set(states(done).values()) == {"CANCELLED"}
+    assert all("database is full" in entry.text for entry in done.actions)
+    assert cloud.cluster == START
+
+
+# ---- the program ends without warning, and another one goes on
+
+
+class Killed(BaseException):
+    """Nothing handles it, as nothing handles SIGKILL."""
+
+
+@dataclass
+class Remembering:
+    """A journal that outlives the program."""
+
+    cloud: SimulatedCloud
+    known: dict[str, Entry] = field(default_factory=dict)
+
+    def entries(self):
+        return dict(self.known)
+
+    def write(self, action, entry):
+        self.known[action] = entry
+
+    def elapsed_s(self):
+        return self.cloud.now()
+
+
+@dataclass
+class Fate:
+    """How many moments a program has left; one passes before and one after the effect of each call."""
+
+    left: int = 10**9
+
+    def passes(self):
+        if not self.left:
+            raise Killed
+        self.left -= 1
+
+
+@dataclass
+class Mortal:
+    """Passes calls on to a cloud or a journal."""
+
+    inner: object
+    fate: Fate
+    begun: list[str] = field(default_factory=list)  # uuids of the migrations that the cloud took on
+
+    def __getattr__(self, name):
+        call = getattr(self.inner, name)
+        if name in ("now", "elapsed_s"):
+            return call
+
+        def passed_on(*arguments):
+            self.fate.passes()
+            flying = len(self.inner.cluster.migrations) if name == "start" else 0
+            result = call(*arguments)
+            if name == "start" and len(self.inner.cluster.migrations) > flying:
+                self.begun.append(arguments[0].uuid)
+            self.fate.passes()
+            return result
+
+        return passed_on
+
+
+def carried_out(start, actions, limits, deaths, **simulator):
+    """The last report, the cloud, the journal, and the moments that the last program took; before it one died at each of some moments."""
+    cloud = SimulatedCloud(start, rules, **simulator)
+    journal, begun = Remembering(cloud), []
+    for fate in [*map(Fate, deaths), Fate()]:
+        try:
+            done = execute(plan(*actions), Mortal(cloud, fate, begun), rules, limits, lambda event: None, Mortal(journal, fate))
+        except Killed:
+            continue
+        break
+    for entry in done.actions:
+        assert entry.state in ("SUCCEEDED", "FAILED", "SKIPPED")
+        assert (journal.known[entry.action.uuid].state, journal.known[entry.action.uuid].text) == (entry.state, entry.text)
+    assert max(Counter(begun).values(), default=0) <= 1
+    assert not cloud.cluster.migrations
+    return done, cloud, 10**9 - fate.left
+
+
+DRAIN = [switch("h1", "disabled"), move("a", "h1", "h2", "h1:disabled"), move("z", "h3", "h2", "h1:disabled"), move("b", "h1", "h3", "z>h2"),
+         switch("h3", "disabled", "b>h3"), switch("h1", "enabled", "a>h2", "b>h3")]
+
+
+def test_died_once_at_any_moment():
+    """At every moment in turn: all ends as if it had never died."""
+    undisturbed, cloud, moments = carried_out(START, DRAIN, LIMITS, [])
+    assert set(states(undisturbed).values()) == {"SUCCEEDED"}
+    for moment in range(moments):
+        done, now, _ = carried_out(START, DRAIN, LIMITS, [moment])
+        assert states(done) == states(undisturbed)
+        assert now.cluster == cloud.cluster
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.deferred(lambda: scenarios()), st.lists(st.integers(0, 60), max_size=12))
+def test_died_at_many_moments(scenario, deaths):
+    """Faults, and what others do, go on meanwhile: each server is where the plan wants it, or there is a reason why it is not."""
+    start, actions, faults, changes, limits, seed = scenario
+    done, cloud, _ = carried_out(start, actions, limits, deaths, faults=faults, changes=changes, seed=seed)
+    last = {}
+    for entry in done.actions:
+        what = entry.action.input_parameters
+        if isinstance(what, MigrateInput) and entry.state == "SUCCEEDED":
+            last[what.resource_id] = what.destination_node
+        else:
+            assert entry.text
+    for name, there in cloud.cluster.server_by_id.items():
+        assert there.host == last.get(name, start.server_by_id[name].host)
 
 
 # ---- random plans: nothing is ever exceeded, everything is reported
@@ -488,8 +689,14 @@ class Watched:
     def hold(self, action, cluster):
         return self.cloud.hold(action, cluster)
 
-    def start(self, action):
-        handle = self.cloud.start(action)
+    def prepare(self, action):
+        return self.cloud.prepare(action)
+
+    def adopt(self, action, trace):
+        return self.cloud.adopt(action, trace)
+
+    def start(self, action, trace):
+        handle = self.cloud.start(action, trace)
         if isinstance(action.input_parameters, MigrateInput):
             self.running[handle] = action.input_parameters
         self.check()
@@ -560,7 +767,7 @@ def test_nothing_is_ever_exceeded(scenario):
     start, actions, faults, changes, limits, seed = scenario
     simulator = SimulatedCloud(start, rules, faults=faults, changes=changes, seed=seed)
     events = []
-    done = execute(plan(*actions), Watched(simulator, limits), rules, limits, events.append)
+    done = execute(plan(*actions), Watched(simulator, limits), rules, limits, events.append, NoJournal())
     assert [entry.action for entry in done.actions] == actions
     for entry in done.actions:
         assert entry.state in ("SUCCEEDED", "FAILED", "SKIPPED")

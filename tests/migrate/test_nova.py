@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import openstack
 import pytest
 
-from migrate.cloud import CallFailed, Outcome, Progress
+from migrate.cloud import CallFailed, NotNow, Outcome, Progress
 from migrate.nova import NovaCloud
 from optimizer.cluster import ServerGroup
 from tests.migrate.instances import cluster, host, move, server, switch
@@ -181,6 +181,10 @@ def connect(double):
     return NovaCloud(connection, lambda servers, hosts: None)
 
 
+def started(cloud, action):
+    return cloud.start(action, cloud.prepare(action))
+
+
 def later(cloud, monkeypatch, seconds):
     moment = time.monotonic() + seconds
     monkeypatch.setattr(cloud, "now", lambda: moment)
@@ -194,7 +198,7 @@ def later(cloud, monkeypatch, seconds):
 )
 def test_microversion(double, newest, used):
     double.newest = newest
-    connect(double).start(LIVE)
+    started(connect(double), LIVE)
     assert {version for method, _, _, version in double.log if method == "POST"} == {used}
 
 
@@ -230,7 +234,42 @@ def test_nobody_there(double):
 def test_refused_migration(double, cloud, broken, message):
     double.broken["POST /compute/v2.1/servers/a/action"] = broken
     with pytest.raises(CallFailed, match=message):
-        cloud.start(LIVE)
+        started(cloud, LIVE)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(409, NotNow), (404, CallFailed)])
+def test_refused_for_the_moment(double, cloud, status, kind):
+    double.broken["POST /compute/v2.1/servers/a/action"] = (status, b"{}")
+    with pytest.raises(CallFailed, match=f"HTTP {status}") as refused:
+        started(cloud, LIVE)
+    assert isinstance(refused.value, NotNow) == (kind is NotNow)
+
+
+@pytest.mark.parametrize("status", [401, 408, 425, 429, 500, 503])
+def test_what_says_nothing_of_the_request_itself_leaves_it_open(double, cloud, status, monkeypatch):
+    """The record tells: here there is none, and the server is idle."""
+    double.broken["POST /compute/v2.1/servers/a/action"] = (status, b"{}")
+    handle = started(cloud, LIVE)
+    later(cloud, monkeypatch, 20)
+    assert cloud.poll(handle).state == "NOT_BEGUN"
+    assert f"HTTP {status}" in cloud.poll(handle).text
+
+
+def test_a_migration_of_another_program_is_found_by_its_trace(double, cloud, monkeypatch):
+    trace = cloud.prepare(LIVE)
+    double.record("running")
+    handle = cloud.adopt(LIVE, trace)
+    assert isinstance(cloud.poll(handle), Progress)
+    double.record("completed")
+    assert cloud.poll(handle).state == "SUCCEEDED"
+
+
+def test_a_migration_that_another_program_never_asked_for(double, cloud, monkeypatch):
+    double.record("completed", number=7)  # long ago
+    handle = cloud.adopt(LIVE, cloud.prepare(LIVE))
+    assert cloud.poll(handle) is None
+    later(cloud, monkeypatch, 20)
+    assert cloud.poll(handle).state == "NOT_BEGUN"
 
 
 @pytest.mark.parametrize("broken", [(500, {"computeFault": {"message": "boom"}}), (503, b"busy"), (200, b"not json")])
@@ -238,20 +277,20 @@ def test_no_answer_before_the_request(double, cloud, broken):
     """The records cannot be read: nothing is asked for."""
     double.broken["GET /compute/v2.1/os-migrations"] = broken
     with pytest.raises(CallFailed, match="os-migrations"):
-        cloud.start(LIVE)
+        started(cloud, LIVE)
     assert double.sent("POST", "/servers/a/action") == []
     assert len(double.sent("GET", "/os-migrations")) == 3
 
 
 def test_a_short_fault_before_the_request_is_got_over(double, cloud):
     double.broken["GET /compute/v2.1/os-migrations"] = [(503, b"busy"), (503, b"busy")]
-    cloud.start(LIVE)
+    started(cloud, LIVE)
     assert len(double.sent("POST", "/servers/a/action")) == 1
 
 
 def test_lost_answer_of_a_request_that_was_carried_out(double, cloud):
     double.broken["POST /compute/v2.1/servers/a/action"] = (502, b"bad gateway")
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("completed")
     assert cloud.poll(handle) == Outcome("SUCCEEDED", "migration 5 completed")
     assert len(double.sent("POST", "/servers/a/action")) == 1
@@ -259,17 +298,17 @@ def test_lost_answer_of_a_request_that_was_carried_out(double, cloud):
 
 def test_lost_answer_of_a_request_that_was_not(double, cloud, monkeypatch):
     double.broken["POST /compute/v2.1/servers/a/action"] = (502, b"bad gateway")
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     assert cloud.poll(handle) is None
     later(cloud, monkeypatch, 20)
-    assert cloud.poll(handle).state == "FAILED"
+    assert cloud.poll(handle).state == "NOT_BEGUN"
     assert "HTTP 502: bad gateway" in cloud.poll(handle).text
 
 
 def test_lost_answer_while_nova_is_slow(double, cloud, monkeypatch):
     """The server is busy: the request has come through, and its record will follow."""
     double.broken["POST /compute/v2.1/servers/a/action"] = (504, b"gateway timeout")
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.server["OS-EXT-STS:task_state"] = "migrating"
     later(cloud, monkeypatch, 20)
     assert cloud.poll(handle) == Progress(None, "no record yet, but the server is migrating")
@@ -288,12 +327,12 @@ def test_an_answer_that_takes_long_leaves_time_for_the_record(double, cloud, mon
 
     monkeypatch.setattr(cloud, "_send", slowly)
     double.broken["POST /compute/v2.1/servers/a/action"] = (504, b"gateway timeout")
-    assert cloud.poll(cloud.start(LIVE)) is None
+    assert cloud.poll(started(cloud, LIVE)) is None
 
 
 @pytest.mark.parametrize(("host", "state"), [("h2", "SUCCEEDED"), ("h1", "FAILED")])
 def test_the_record_is_lost(double, cloud, host, state):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("running")
     double.server |= {"OS-EXT-STS:task_state": "migrating", "OS-EXT-SRV-ATTR:host": host}
     cloud.poll(handle)
@@ -307,7 +346,7 @@ def test_the_record_is_lost(double, cloud, host, state):
 
 
 def test_live_migration(double, cloud):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     assert double.sent("POST", "/servers/a/action") == [{"os-migrateLive": {"host": "h2", "block_migration": "auto"}}]
     assert cloud.poll(handle) is None  # the record of the last time is not ours
     double.server.update({"status": "MIGRATING", "OS-EXT-STS:task_state": "migrating"})
@@ -329,7 +368,7 @@ def test_live_migration(double, cloud):
 
 
 def test_waits_until_the_source_is_free_in_placement(double, cloud):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("completed")
     double.allocations["m5"] = {"provider": {"resources": {"VCPU": 1}}}
     assert cloud.poll(handle) == Progress(None, "completed, but Nova still holds room on the other host")
@@ -338,7 +377,7 @@ def test_waits_until_the_source_is_free_in_placement(double, cloud):
 
 
 def test_does_not_wait_for_ever(double, cloud, monkeypatch):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("completed")
     double.allocations["m5"] = {"provider": {"resources": {"VCPU": 1}}}
     assert isinstance(cloud.poll(handle), Progress)
@@ -351,7 +390,7 @@ def test_does_not_wait_for_ever(double, cloud, monkeypatch):
 @pytest.mark.parametrize("broken", [(403, b""), (500, b""), (200, b"not json")])
 def test_goes_on_without_placement(double, cloud, monkeypatch, broken):
     double.broken["GET /placement/allocations/m5"] = broken
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("completed")
     assert "cannot be seen whether Nova is done" in cloud.poll(handle).text
     later(cloud, monkeypatch, 31)
@@ -368,20 +407,20 @@ def test_goes_on_without_placement(double, cloud, monkeypatch, broken):
     ],
 )
 def test_failed_migration(double, cloud, status, events, fault, why):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record(status)
     double.events, double.server["fault"] = events, fault
     assert cloud.poll(handle) == Outcome("FAILED", f"migration 5 {status}: {why}")
 
 
 def test_cancelled_migration(double, cloud):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("cancelled")
     assert cloud.poll(handle) == Outcome("FAILED", "migration 5 cancelled")
 
 
 def test_failed_without_a_record(double, cloud, monkeypatch):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     later(cloud, monkeypatch, 16)
     assert cloud.poll(handle) == Progress(None, "accepted by Nova, not begun yet")
     double.events = [{"result": "Error", "details": "conductor is away"}]
@@ -390,7 +429,7 @@ def test_failed_without_a_record(double, cloud, monkeypatch):
 
 @pytest.mark.parametrize("with_record", [True, False])
 def test_server_deleted(double, cloud, monkeypatch, with_record):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.server = None
     if with_record:
         double.record("running")
@@ -401,7 +440,7 @@ def test_server_deleted(double, cloud, monkeypatch, with_record):
 
 
 def test_an_answer_that_fails_is_no_news(double, cloud):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("completed")
     double.broken["GET /compute/v2.1/os-migrations"] = [(500, {"computeFault": {"message": "database"}}), (401, b"")]
     for message in ("HTTP 500: database", "HTTP 401"):
@@ -415,7 +454,7 @@ def test_an_answer_that_fails_is_no_news(double, cloud):
 
 
 def test_cold_migration_is_confirmed_once_it_can_be(double, cloud):
-    handle = cloud.start(COLD)
+    handle = started(cloud, COLD)
     assert double.sent("POST", "/servers/a/action") == [{"migrate": {"host": "h2"}}]
     double.server.update({"status": "RESIZE", "OS-EXT-STS:task_state": "resize_migrating"})
     for status in ("pre-migrating", "migrating", "post-migrating", "finished"):
@@ -438,7 +477,7 @@ def test_cold_migration_is_confirmed_once_it_can_be(double, cloud):
     [(ERROR_409, "confirming"), ((403, {"forbidden": {"message": "no"}}), "cannot be confirmed: HTTP 403: no")],
 )
 def test_confirm_refused(double, cloud, broken, text):
-    handle = cloud.start(COLD)
+    handle = started(cloud, COLD)
     double.record("finished", "migration")
     double.server["status"] = "VERIFY_RESIZE"
     double.broken["POST /compute/v2.1/servers/a/action"] = broken
@@ -447,13 +486,13 @@ def test_confirm_refused(double, cloud, broken, text):
 
 @pytest.mark.parametrize("status", ["error", "reverted"])
 def test_cold_migration_that_comes_to_nothing(double, cloud, status):
-    handle = cloud.start(COLD)
+    handle = started(cloud, COLD)
     double.record(status, "migration")
     assert cloud.poll(handle).state == "FAILED"
 
 
 def test_another_kind_of_migration_is_not_ours(double, cloud):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     double.record("confirmed", "migration")
     assert cloud.poll(handle) is None
 
@@ -519,7 +558,7 @@ def test_services_are_never_held(cloud):
 
 
 def test_abort(double, cloud):
-    handle = cloud.start(LIVE)
+    handle = started(cloud, LIVE)
     assert cloud.cancel(handle) == "Nova has no record of it to abort"
     double.record("running")
     cloud.poll(handle)
@@ -529,7 +568,7 @@ def test_abort(double, cloud):
 
 
 def test_abort_cold(double, cloud):
-    handle = cloud.start(COLD)
+    handle = started(cloud, COLD)
     double.record("migrating", "migration")
     cloud.poll(handle)
     assert cloud.cancel(handle) == "Nova cannot abort a cold migration"
@@ -539,8 +578,8 @@ def test_abort_cold(double, cloud):
 
 
 def test_disable_and_enable(double, cloud):
-    assert cloud.poll(cloud.start(switch("h1", "disabled"))) == Outcome("SUCCEEDED", "nova-compute on h1 is disabled")
-    assert cloud.poll(cloud.start(switch("h1", "enabled"))) == Outcome("SUCCEEDED", "nova-compute on h1 is enabled")
+    assert cloud.poll(started(cloud, switch("h1", "disabled"))) == Outcome("SUCCEEDED", "nova-compute on h1 is disabled")
+    assert cloud.poll(started(cloud, switch("h1", "enabled"))) == Outcome("SUCCEEDED", "nova-compute on h1 is enabled")
     assert double.sent("PUT", "/os-services/svc") == [
         {"status": "disabled", "disabled_reason": "test"},
         {"status": "enabled"},
@@ -549,13 +588,13 @@ def test_disable_and_enable(double, cloud):
 
 def test_service_request_is_repeated(double, cloud):
     double.broken["PUT /compute/v2.1/os-services/svc"] = [(503, b"busy"), (504, b"slow")]
-    assert cloud.poll(cloud.start(switch("h1", "disabled"))).state == "SUCCEEDED"
+    assert cloud.poll(started(cloud, switch("h1", "disabled"))).state == "SUCCEEDED"
     assert len(double.sent("PUT", "/os-services/svc")) == 3
 
 
 def test_service_that_stays_as_it_is(double, cloud):
     double.broken["PUT /compute/v2.1/os-services/svc"] = (200, {"service": {"status": "enabled"}})
-    assert cloud.poll(cloud.start(switch("h1", "disabled"))) == Outcome(
+    assert cloud.poll(started(cloud, switch("h1", "disabled"))) == Outcome(
         "FAILED", "Nova says that nova-compute on h1 is enabled"
     )
 
@@ -572,4 +611,4 @@ def test_service_that_stays_as_it_is(double, cloud):
 def test_service_refused(double, cloud, name, broken, message):
     double.broken.update(broken)
     with pytest.raises(CallFailed, match=message):
-        cloud.start(switch(name, "disabled"))
+        started(cloud, switch(name, "disabled"))

@@ -48,20 +48,20 @@ def until_ended(cloud, *handles):
 def test_answers_with_4xx(action, message):
     cloud = simulator()
     with pytest.raises(CallFailed, match=message):
-        cloud.start(action)
+        cloud.start(action, {})
     assert cloud.cluster == START
 
 
 def test_refuses_a_second_migration_of_a_server():
     cloud = simulator()
-    cloud.start(move("a", "h1", "h3"))
+    cloud.start(move("a", "h1", "h3"), {})
     with pytest.raises(CallFailed, match="while it is migrating"):
-        cloud.start(move("a", "h1", "h2"))
+        cloud.start(move("a", "h1", "h2"), {})
 
 
 def test_a_migration_that_breaks_a_rule_has_no_valid_host():
     cloud = simulator()
-    handle = cloud.start(move("b", "h1", "h2"))
+    handle = cloud.start(move("b", "h1", "h2"), {})
     assert cloud.poll(handle) == Outcome("FAILED", "NoValidHost: VCPU on h2: 3 used of 2")
     assert cloud.cluster == START
 
@@ -71,7 +71,7 @@ def test_a_migration_that_breaks_a_rule_has_no_valid_host():
 )
 def test_holds_both_sides_while_it_runs(kind, status, task):
     cloud = simulator()
-    handle = cloud.start(move("a", "h1", "h2", kind=kind))
+    handle = cloud.start(move("a", "h1", "h2", kind=kind), {})
     seen = cloud.observe({"a"}, {"h1", "h2"})
     assert (seen.server_by_id["a"].host, seen.server_by_id["a"].status, seen.server_by_id["a"].task_state) == (
         "h1",
@@ -88,7 +88,7 @@ def test_holds_both_sides_while_it_runs(kind, status, task):
 
 def test_time_and_progress():
     cloud = simulator()
-    handle = cloud.start(move("a", "h1", "h3"))
+    handle = cloud.start(move("a", "h1", "h3"), {})
     cloud.pause(10.0)
     halfway = cloud.poll(handle)
     assert isinstance(halfway, Progress)
@@ -101,8 +101,8 @@ def test_the_same_seed_gives_the_same_times():
     def seconds(seed, *others):
         cloud = simulator(seed=seed)
         for other in others:
-            cloud.start(other)
-        return until_ended(cloud, cloud.start(move("a", "h1", "h3")))[0]
+            cloud.start(other, {})
+        return until_ended(cloud, cloud.start(move("a", "h1", "h3"), {}))[0]
 
     assert seconds(1) == seconds(1)
     assert len({seconds(seed) for seed in range(5)}) > 1
@@ -110,12 +110,12 @@ def test_the_same_seed_gives_the_same_times():
 
 def test_migrations_of_one_host_share_its_bandwidth():
     cloud = simulator()
-    one, other = until_ended(cloud, cloud.start(move("a", "h1", "h3")), cloud.start(move("b", "h1", "h3")))
+    one, other = until_ended(cloud, cloud.start(move("a", "h1", "h3"), {}), cloud.start(move("b", "h1", "h3"), {}))
     # Overhead 10 s in parallel, then 2 GiB through one link: about 20 s.
     assert min(one, other) > 25
     assert 27 <= max(one, other) <= 33
     apart = simulator()
-    alone, _ = until_ended(apart, apart.start(move("a", "h1", "h3")), apart.start(switch("h2", "disabled")))
+    alone, _ = until_ended(apart, apart.start(move("a", "h1", "h3"), {}), apart.start(switch("h2", "disabled"), {}))
     assert alone < 23
 
 
@@ -133,7 +133,7 @@ def test_migrations_of_one_host_share_its_bandwidth():
 )
 def test_faults(fault, struck):
     cloud = simulator(faults=[fault])
-    handle = cloud.start(move("a", "h1", "h3"))
+    handle = cloud.start(move("a", "h1", "h3"), {})
     until_ended(cloud, handle)
     assert cloud.poll(handle).state == ("FAILED" if struck else "SUCCEEDED")
     assert cloud.cluster.server_by_id["a"] == server("a", "h1" if struck else "h3")
@@ -162,7 +162,7 @@ def test_changes_happen_at_their_time():
 
 def test_abort():
     cloud = simulator()
-    live, cold = cloud.start(move("a", "h1", "h3")), cloud.start(move("off", "h1", "h3", kind="cold"))
+    live, cold = cloud.start(move("a", "h1", "h3"), {}), cloud.start(move("off", "h1", "h3", kind="cold"), {})
     assert cloud.cancel(live) == "it was aborted"
     assert cloud.poll(live) == Outcome("FAILED", "cancelled")
     assert cloud.cluster.server_by_id["a"] == server("a", "h1")
@@ -173,10 +173,10 @@ def test_abort():
 
 def test_services():
     cloud = simulator()
-    handle = cloud.start(switch("h2", "disabled"))
+    handle = cloud.start(switch("h2", "disabled"), {})
     assert cloud.poll(handle) == Outcome("SUCCEEDED", "nova-compute on h2 is disabled")
     assert cloud.cluster.host_by_name["h2"].disabled_reason == "test"
-    cloud.start(switch("h2", "enabled"))
+    cloud.start(switch("h2", "enabled"), {})
     assert cloud.cluster == START
 
 

@@ -8,7 +8,7 @@ from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from optimizer.errors import PlacewrightError
-from placewright.config import OPTIONS, gnocchi_settings, http_settings, limits, load_config, marks_settings, time_model
+from placewright.config import OPTIONS, database_url, gnocchi_settings, http_settings, limits, load_config, marks_settings, time_model
 from policy_sources.http import HttpSettings
 from policy_sources.marks import MarksSettings
 
@@ -30,6 +30,7 @@ def test_without_a_file_the_defaults_are_those_of_the_parts() -> None:
 def test_every_option_arrives(file: Path) -> None:
     file.write_text("[gnocchi]\nresource_type = vm\ncpu_metric = c\ncpu_aggregation = rate:max\ncpu_interval = 60\nmemory_metric = m\n"
                     "memory_aggregation = max\ntimeout = 9\n"
+                    "[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
@@ -42,6 +43,7 @@ def test_every_option_arrives(file: Path) -> None:
     assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True)
     assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
     assert (conf.execution.plan_max_age, conf.solver.threads) == (7, 2)
+    assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
     assert (conf.policy.opa_url, conf.policy.opa_token_file) == ("https://opa", "/t")
     assert (conf.policy.vetoes, conf.policy.congress_url, conf.policy.congress_auth) == (["congress:a"], "http://c", "noauth")
@@ -50,6 +52,14 @@ def test_every_option_arrives(file: Path) -> None:
     assert http_settings(conf) == HttpSettings(timeout_s=5, attempts=1, max_mb=2, ca_file="/c")
     written = set(file.read_text().replace("=", " ").split())
     assert all(option.name in written for options in OPTIONS.values() for option in options)
+
+
+@pytest.mark.parametrize(("state", "url"), [
+    ("/s", "sqlite:////s/placewright/placewright.db"), ("", "sqlite:////home/me/.local/state/placewright/placewright.db")])
+def test_the_database_is_a_file_of_the_user(monkeypatch: pytest.MonkeyPatch, state: str, url: str) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", state)
+    monkeypatch.setenv("HOME", "/home/me")
+    assert database_url(load_config([])) == url
 
 
 def test_the_later_file_wins(file: Path, tmp_path: Path) -> None:

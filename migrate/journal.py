@@ -1,0 +1,56 @@
+"""What is remembered of an execution, so that it can go on when its program has ended without warning."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from optimizer.errors import PlacewrightError
+
+State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]
+"""Watcher's names of the states of an action."""
+
+
+class JournalError(PlacewrightError):
+    """What was done, or is about to be done, cannot be written down or read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of an action: ``trace`` is what the cloud finds it by again, times count in seconds from the beginning of the execution."""
+
+    state: State
+    text: str = ""
+    trace: Mapping[str, Any] = field(default_factory=dict)
+    started_s: float | None = None
+    ended_s: float | None = None
+
+
+class Journal(Protocol):
+    """The entries of one execution of one plan."""
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Action uuid -> what was written last; empty in the beginning. Raises JournalError."""
+        ...
+
+    def write(self, action: str, entry: Entry) -> None:
+        """Write what is known of an action; it is durable when this returns. Raises JournalError."""
+        ...
+
+    def elapsed_s(self) -> float:
+        """Seconds since the execution began, those between two programs included."""
+        ...
+
+
+class NoJournal:
+    """Remembers nothing: for a cloud that lives no longer than the program."""
+
+    def entries(self) -> Mapping[str, Entry]:
+        """None."""
+        return {}
+
+    def write(self, action: str, entry: Entry) -> None:
+        """Nothing."""
+
+    def elapsed_s(self) -> float:
+        """It begins now."""
+        return 0.0

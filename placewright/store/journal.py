@@ -1,0 +1,88 @@
+"""The journal of executions in the database."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from sqlalchemy import Column, Double, String, Table, Text, delete, insert, select
+
+from migrate.journal import Entry, Journal, JournalError
+from migrate.plan import Plan, dumped
+from placewright.store.database import TABLES, Database, Locked
+
+_EXECUTIONS = Table(
+    "executions", TABLES, Column("plan", String(36), primary_key=True), Column("digest", String(64), nullable=False),
+    Column("began_at", Double, nullable=False))
+_ENTRIES = Table(
+    "entries", TABLES, Column("plan", String(36), primary_key=True), Column("action", String(36), primary_key=True),
+    Column("state", String(10), nullable=False), Column("text", Text, nullable=False), Column("trace", Text, nullable=False),
+    Column("started_s", Double), Column("ended_s", Double))
+
+
+@contextmanager
+def journal_of(database: Database, plan: Plan, *, resume: bool) -> Iterator[Journal]:
+    """The journal of a plan, for one program at a time: a new one, or with ``resume`` the one there is. Raises JournalError."""
+    digest = sha256(dumped(plan)).hexdigest()
+    try:
+        with database.lock(f"placewright-{plan.uuid}"):
+            with database.transaction("read executions") as connection:
+                row = connection.execute(select(_EXECUTIONS).where(_EXECUTIONS.c.plan == plan.uuid)).one_or_none()
+            if row is not None:
+                journal = _SqlJournal(database, plan.uuid, row.began_at)
+                _check(journal, plan, row.digest == digest, resume)
+            elif resume:
+                raise JournalError(f"plan {plan.uuid} was never begun, so there is nothing to go on with; apply it without --resume")
+            else:
+                journal = _SqlJournal(database, plan.uuid, time.time())
+                with database.transaction("begin an execution") as connection:
+                    connection.execute(insert(_EXECUTIONS).values(plan=plan.uuid, digest=digest, began_at=journal.began_at))
+            yield journal
+    except Locked:
+        raise JournalError(f"plan {plan.uuid} is being carried out by another program") from None
+
+
+def _check(journal: "_SqlJournal", plan: Plan, same: bool, resume: bool) -> None:
+    """Whether it may go on; a plan is carried out once."""
+    when = datetime.fromtimestamp(journal.began_at, UTC).isoformat(timespec="seconds")
+    if not same:
+        raise JournalError(f"plan {plan.uuid} was begun at {when}, but it said something else then; need the file as it was")
+    if resume:
+        return
+    entries = journal.entries()
+    left = [action for action in plan.actions if action.uuid not in entries or entries[action.uuid].state in ("PENDING", "ONGOING")]
+    if left:
+        raise JournalError(f"plan {plan.uuid} was begun at {when} and did not end, {len(left)} of {len(plan.actions)} actions are open; "
+                           "go on with --resume")
+    counts = ", ".join(f"{n} {state}" for state, n in sorted(Counter(entry.state for entry in entries.values()).items()))
+    raise JournalError(f"plan {plan.uuid} was carried out at {when} ({counts}); run the audit again")
+
+
+@dataclass(frozen=True)
+class _SqlJournal:
+    """Entries in the database, each in a transaction of its own."""
+
+    database: Database
+    plan: str
+    began_at: float
+
+    def entries(self) -> Mapping[str, Entry]:
+        """What was written last of each action."""
+        with self.database.transaction("read the journal") as connection:
+            rows = connection.execute(select(_ENTRIES).where(_ENTRIES.c.plan == self.plan)).all()
+        return {row.action: Entry(row.state, row.text, json.loads(row.trace), row.started_s, row.ended_s) for row in rows}
+
+    def write(self, action: str, entry: Entry) -> None:
+        """Replace what was written before."""
+        with self.database.transaction("write to the journal") as connection:
+            connection.execute(delete(_ENTRIES).where(_ENTRIES.c.plan == self.plan, _ENTRIES.c.action == action))
+            connection.execute(insert(_ENTRIES).values(plan=self.plan, action=action, state=entry.state, text=entry.text, trace=json.dumps(
+                dict(entry.trace)), started_s=entry.started_s, ended_s=entry.ended_s))
+
+    def elapsed_s(self) -> float:
+        """By the clock of the day, which all programs share."""
+        return max(0.0, time.time() - self.began_at)

@@ -1,0 +1,68 @@
+"""The database and its locks, as other programs see them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from migrate.journal import JournalError
+from placewright.store.database import Database, Locked
+
+HOLD = """
+import sys
+from placewright.store.database import Database
+with Database(sys.argv[1]).lock("x"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("url", "said"), [
+    ("placewright.db", "need an address such as sqlite:////"),
+    ("", "need an address such as sqlite:////"),
+    ("sqlite://", "need a file"),
+    ("sqlite:///:memory:", "need a file"),
+    ("oracle://somewhere/x", "[database] connection: "),
+    ("redis://127.0.0.1", "[database] connection: "),
+    ("sqlite:////proc/none/placewright.db", "cannot make its folder"),
+    ("sqlite:////dev/null", "cannot make its tables"),
+    ("postgresql://user:secret@127.0.0.1:1/x", "cannot make its tables"),
+])
+def test_what_is_refused(url: str, said: str) -> None:
+    with pytest.raises(JournalError) as refused:
+        Database(url)
+    assert said in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/new/folder/x.db")
+
+    def half_done() -> None:
+        with database.transaction("do it") as connection:
+            connection.execute(text("INSERT INTO executions VALUES ('p', 'd', 1.0)"))
+            connection.execute(text("SELECT * FROM absent"))
+
+    with pytest.raises(JournalError, match="cannot do it: no such table: absent"):
+        half_done()
+    with database.transaction("look") as connection:
+        assert connection.execute(text("SELECT * FROM executions")).all() == []
+
+
+def test_a_lock_is_held_by_one_program_and_ends_with_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    database = Database(url)
+    with pytest.raises(Locked), database.lock("x"):
+        pass
+    with database.lock("y"):
+        pass
+    holder.kill()
+    holder.wait()
+    with database.lock("x"):
+        pass
