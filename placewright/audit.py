@@ -63,7 +63,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")
         found = tuple(clashes(cluster, enforced, rules, result.placement, seed, threads))
-    plan = replace(_plan(strategy, parameters, problem, result, steps, rules), clashes=found)
+    plan = replace(assembled(strategy, parameters, problem, result, steps, rules), clashes=found)
     for veto in vetoes if steps.moves else ():
         say(f"asking {veto.name}")
         if objections := veto.simulate(steps.moves):
@@ -88,7 +88,8 @@ def ways_of(parameters: Parameters, policy: Policy) -> Ways:
     return Ways(not parameters.disable_live_migration, not parameters.disable_cold_migration, policy.cold_only, policy.live_only)
 
 
-def _plan(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps, rules: Rules) -> Plan:
+def assembled(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps, rules: Rules) -> Plan:
+    """The plan of what was found and ordered, with bounds, figures before and after, and reasons."""
     cluster = problem.cluster
     refused = (*(Refused(rule=r.rule, text=r.text, server=r.server, host=r.host, origin=r.origin) for r in refusals(problem, steps.placement)),
                *(Refused(rule="should", text=f"{origin} does not hold; the price is {price:g}", origin=origin)

@@ -17,7 +17,7 @@ from optimizer.errors import PlacewrightError
 from placewright.cli.audit import AuditRun
 from placewright.cli.cluster import ClusterSave, ClusterShow
 from placewright.cli.common import UsageError, console
-from placewright.cli.plan import PlanApply, PlanShow
+from placewright.cli.plan import PlanApply, PlanShow, PlanUndo
 from placewright.cli.policy import PolicyCheck, PolicyExplain, PolicyList
 from placewright.cli.strategy import StrategyList, StrategyShow
 
@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, type[Command]] = {
     "strategy list": StrategyList, "strategy show": StrategyShow,
     "audit run": AuditRun,
     "policy list": PolicyList, "policy check": PolicyCheck, "policy explain": PolicyExplain,
-    "plan show": PlanShow, "plan apply": PlanApply,
+    "plan show": PlanShow, "plan apply": PlanApply, "plan undo": PlanUndo,
 }
 
 

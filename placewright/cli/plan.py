@@ -14,17 +14,32 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from migrate.executor import Event
 from migrate.journal import Journal
-from migrate.plan import Plan, read_plan
+from migrate.plan import Plan, read_plan, write_plan
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import write_bytes
 from placewright.apply import Outcome, apply_plan
-from placewright.cli.common import Rows, UsageError, add_source, check_writable, config, console, figures, plain, source_of, whole
+from placewright.cli.common import (
+    Rows,
+    UsageError,
+    add_source,
+    check_writable,
+    config,
+    console,
+    figures,
+    plain,
+    seconds,
+    source_of,
+    stopped_by_ctrl_c,
+    whole,
+)
 from placewright.cli.plan_view import COLUMNS, remarks, rows
-from placewright.config import database_url, limits, time_model
+from placewright.config import database_url, gnocchi_settings, limits, time_model
 from placewright.page import write_page
+from placewright.sources import CloudSource
 from placewright.store.database import Database
-from placewright.store.journal import journal_of
+from placewright.store.journal import entries_of, journal_of
+from placewright.undo import undo_plan
 
 LOG = logging.getLogger(__name__)
 
@@ -136,6 +151,36 @@ class PlanApply(Rows):
             out.print(f"note: {text}", soft_wrap=True)
         for broken in outcome.broken:
             out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
+
+
+class PlanUndo(Rows):
+    """Make a plan that takes back what was carried out of another one; nothing is changed."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("plan", metavar="PLAN.json", type=Path, help="The plan that was carried out.")
+        parser.add_argument("--cloud", metavar="NAME", required=True, help="The cloud of clouds.yaml it was carried out on.")
+        parser.add_argument("--time-limit", metavar="SECONDS", type=seconds, default=60.0, help="Solve at most so long. Default: 60.")
+        parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of everything random. Default: 0.")
+        parser.add_argument("--out", metavar="UNDO.json", type=Path, help="Write the plan to this file.")
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each action; remarks on stderr."""
+        conf, plan = config(self), read_plan(options.plan)
+        check_writable(options.out, read=[options.plan])
+        out = console(self)
+        with stopped_by_ctrl_c(), out.status("starting") as status:
+            entries = entries_of(Database(database_url(conf)), plan)
+            undo = undo_plan(plan, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
+                             threads=conf.solver.threads, model=time_model(conf), say=status.update)
+        if options.out is not None:
+            write_plan(undo, options.out)
+        remarks(undo, out)
+        if options.out is not None:
+            out.print(f"plan written to {options.out}", soft_wrap=True)
+        return COLUMNS, rows(undo)
 
 
 def _journal(conf: cfg.ConfigOpts, plan: Plan, resume: bool) -> AbstractContextManager[Journal]:

@@ -27,33 +27,57 @@ _ENTRIES = Table(
 @contextmanager
 def journal_of(database: Database, plan: Plan, *, resume: bool) -> Iterator[Journal]:
     """The journal of a plan, for one program at a time: a new one, or with ``resume`` the one there is. Raises JournalError."""
-    digest = sha256(dumped(plan)).hexdigest()
+    with _alone(database, plan):
+        journal = _found(database, plan)
+        if journal is not None:
+            if not resume:
+                _refuse(journal, plan)
+        elif resume:
+            raise JournalError(f"plan {plan.uuid} was never begun, so there is nothing to go on with; apply it without --resume")
+        else:
+            journal = _SqlJournal(database, plan.uuid, time.time())
+            with database.transaction("begin an execution") as connection:
+                connection.execute(insert(_EXECUTIONS).values(plan=plan.uuid, digest=_digest(plan), began_at=journal.began_at))
+        yield journal
+
+
+def entries_of(database: Database, plan: Plan) -> Mapping[str, Entry]:
+    """What is known of the actions of a plan that nobody carries out now; raises JournalError, also for one that was never begun."""
+    with _alone(database, plan):
+        journal = _found(database, plan)
+        if journal is None:
+            raise JournalError(f"plan {plan.uuid} was never begun, as far as this database knows")
+        return journal.entries()
+
+
+@contextmanager
+def _alone(database: Database, plan: Plan) -> Iterator[None]:
     try:
         with database.lock(f"placewright-{plan.uuid}"):
-            with database.transaction("read executions") as connection:
-                row = connection.execute(select(_EXECUTIONS).where(_EXECUTIONS.c.plan == plan.uuid)).one_or_none()
-            if row is not None:
-                journal = _SqlJournal(database, plan.uuid, row.began_at)
-                _check(journal, plan, row.digest == digest, resume)
-            elif resume:
-                raise JournalError(f"plan {plan.uuid} was never begun, so there is nothing to go on with; apply it without --resume")
-            else:
-                journal = _SqlJournal(database, plan.uuid, time.time())
-                with database.transaction("begin an execution") as connection:
-                    connection.execute(insert(_EXECUTIONS).values(plan=plan.uuid, digest=digest, began_at=journal.began_at))
-            yield journal
+            yield
     except Locked:
         raise JournalError(f"plan {plan.uuid} is being carried out by another program") from None
 
 
-def _check(journal: "_SqlJournal", plan: Plan, same: bool, resume: bool) -> None:
-    """Whether it may go on; a plan is carried out once."""
-    when = datetime.fromtimestamp(journal.began_at, UTC).isoformat(timespec="seconds")
-    if not same:
-        raise JournalError(f"plan {plan.uuid} was begun at {when}, but it said something else then; need the file as it was")
-    if resume:
-        return
-    entries = journal.entries()
+def _found(database: Database, plan: Plan) -> "_SqlJournal | None":
+    """The journal that there is of a plan."""
+    with database.transaction("read executions") as connection:
+        row = connection.execute(select(_EXECUTIONS).where(_EXECUTIONS.c.plan == plan.uuid)).one_or_none()
+    if row is None:
+        return None
+    journal = _SqlJournal(database, plan.uuid, row.began_at)
+    if row.digest != _digest(plan):
+        raise JournalError(f"plan {plan.uuid} was begun at {journal.begun}, but it said something else then; need the file as it was")
+    return journal
+
+
+def _digest(plan: Plan) -> str:
+    return sha256(dumped(plan)).hexdigest()
+
+
+def _refuse(journal: "_SqlJournal", plan: Plan) -> None:
+    """A plan is carried out once."""
+    when, entries = journal.begun, journal.entries()
     left = [action for action in plan.actions if action.uuid not in entries or entries[action.uuid].state in ("PENDING", "ONGOING")]
     if left:
         raise JournalError(f"plan {plan.uuid} was begun at {when} and did not end, {len(left)} of {len(plan.actions)} actions are open; "
@@ -69,6 +93,11 @@ class _SqlJournal:
     database: Database
     plan: str
     began_at: float
+
+    @property
+    def begun(self) -> str:
+        """When, in words."""
+        return datetime.fromtimestamp(self.began_at, UTC).isoformat(timespec="seconds")
 
     def entries(self) -> Mapping[str, Entry]:
         """What was written last of each action."""

@@ -54,7 +54,7 @@ class Faults:
     async def _passed_on(self, request: web.Request) -> web.Response:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         async with ClientSession(auto_decompress=True) as session, session.request(
-                request.method, f"{self.target}{request.path_qs}", headers=headers, data=await request.read()) as answer:
+                request.method, f"{self.target}{request.path_qs}", headers=headers, data=await request.read() or None) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
             return web.Response(status=answer.status, body=await answer.read(), headers=kept)
 
