@@ -1,8 +1,10 @@
 """How long a migration takes and how much it copies: a plain model of pre-copy live and of cold migration."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from migrate.plan import Cost, MigrationType
+from migrate.plan import Cost, MigrateInput, MigrationType
 from optimizer.cluster import Cluster, Flavor, Server
 
 MB_PER_GB = 1024
@@ -28,6 +30,9 @@ class TimeModel:
     shared_storage
         Whether local disks of servers lie on storage that all hosts share (Ceph, NFS) and so need no copy. Default
         false.
+    live_per_source
+        Live migrations that a host sends at once, the others are queued there. Default 1, that of Nova's
+        max_concurrent_live_migrations.
     """
 
     bandwidth_mb_per_s: float = 500.0
@@ -35,10 +40,32 @@ class TimeModel:
     live_overhead_s: float = 5.0
     cold_overhead_s: float = 30.0
     shared_storage: bool = False
+    live_per_source: int = 1
 
     def overhead_s(self, migration_type: MigrationType) -> float:
         """The seconds that do not depend on what is copied."""
         return self.live_overhead_s if migration_type == "live" else self.cold_overhead_s
+
+
+def rates(flights: Sequence[MigrateInput], model: TimeModel) -> list[float]:
+    """MiB/s that each of some migrations under way (in the order of their starts) gets: its share of its busier host, 0 for one that is queued."""
+    sending: Counter[str] = Counter()
+    active = []
+    for one in flights:
+        live = one.migration_type == "live"
+        active.append(not live or sending[one.source_node] < model.live_per_source)
+        sending[one.source_node] += live
+    busy = Counter(host for one, runs in zip(flights, active, strict=True) if runs for host in (one.source_node, one.destination_node))
+    return [model.bandwidth_mb_per_s / max(busy[one.source_node], busy[one.destination_node]) if runs else 0.0
+            for one, runs in zip(flights, active, strict=True)]
+
+
+def advance(overhead_s: float, copy_mb: float, rate_mb_per_s: float, seconds: float) -> tuple[float, float]:
+    """What is left of the overhead and the copy of a migration some seconds later: first the overhead passes, then the copy."""
+    if not rate_mb_per_s:
+        return overhead_s, copy_mb
+    passed = min(overhead_s, seconds)
+    return overhead_s - passed, max(0.0, copy_mb - (seconds - passed) * rate_mb_per_s)
 
 
 def cost_of(cluster: Cluster, server: Server, migration_type: MigrationType, model: TimeModel) -> Cost:

@@ -48,6 +48,10 @@ class Limits:
                 raise LimitError(f"limit {name} is {getattr(self, name)}; more than 0 seconds is expected")
 
 
+USUAL_LIMITS = Limits()
+"""Where nothing else is said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """News of an action; ``fraction`` (0 to 1) where the cloud tells it, ``at_s`` seconds after the beginning."""

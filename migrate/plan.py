@@ -73,11 +73,13 @@ def _input_of_its_type(value: Any, info: ValidationInfo) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What an action takes: GiB copied between hosts, and seconds."""
+    """What an action takes: GiB copied between hosts, and seconds; when it is expected to start and to end, in seconds from the beginning."""
 
     __pydantic_config__: ClassVar = _STRICT
     copy_gb: Annotated[float, Field(ge=0)] = 0.0
     expected_s: Annotated[float, Field(ge=0)] = 0.0
+    start_s: Annotated[float, Field(ge=0)] | None = None
+    end_s: Annotated[float, Field(ge=0)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +205,16 @@ class Plan:
     clashes: tuple[Clash, ...] = ()
     refused: tuple[Refused, ...] = ()
     actions: tuple[Action, ...] = ()
+
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds until the last action is expected to end; None where that was not worked out."""
+        return max((action.cost.end_s for action in self.actions if action.cost.end_s is not None), default=None)
+
+    @property
+    def copy_gb(self) -> float:
+        """GiB that all actions copy between hosts."""
+        return sum(action.cost.copy_gb for action in self.actions)
 
 
 _PLAN = TypeAdapter(Plan)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from migrate.duration import TimeModel, cost_of
+from migrate.executor import USUAL_LIMITS, Limits
 from migrate.order import Ordered, Step, order
 from migrate.plan import Action, Cost, MigrateInput, Refused, ServiceStateInput
+from migrate.schedule import timed
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
@@ -51,10 +53,12 @@ class Steps:
 
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
-               reason: Reason, model: TimeModel, ways: Ways = ANY_WAY, host_moves: HostMoves | None = None) -> Steps:
+               reason: Reason, model: TimeModel, ways: Ways = ANY_WAY, host_moves: HostMoves | None = None,
+               limits: Limits = USUAL_LIMITS) -> Steps:
     """Turn a legal placement into actions with parents; moves for which there is no safe order are left out and named.
 
-    ``changes`` gives the services to change for the placement that is reached. Raises UnsafePlan if the replay finds a breach.
+    ``changes`` gives the services to change for the placement that is reached; ``limits`` are those that the plan will be carried out with, for the
+    moments at which actions are expected. Raises UnsafePlan if the replay finds a breach.
     """
     cluster = problem.cluster
     # Soft groups count too: a stop of a member could become its last.
@@ -73,7 +77,7 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, ways))
     replay(problem, [step.parents for step in ordered.steps], migrations)
     services = tuple(changes(reached))
-    return Steps(reached, services, _with_services(cluster, migrations, services), left_out)
+    return Steps(reached, services, timed(_with_services(cluster, migrations, services), model, limits), left_out)
 
 
 def _left_out(problem: Problem, ordered: Ordered, host_moves: HostMoves) -> Iterator[Refused]:

@@ -6,13 +6,12 @@ that share a host share its bandwidth. Like Nova, it refuses a migration that br
 
 import random
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress, Trace
-from migrate.duration import MB_PER_GB, TimeModel, cost_of
+from migrate.duration import MB_PER_GB, TimeModel, advance, cost_of, rates
 from migrate.plan import Action, MigrateInput, ServiceStateInput
 from migrate.precheck import KIND, STATUSES, Rules, arrival_breaches
 from optimizer.cluster import Cluster, Host, Migration, Server
@@ -83,16 +82,16 @@ class SimulatedCloud:
     rules
         What this Nova enforces, of a cluster; a migration that breaches them ends as FAILED, NoValidHost.
     seed
-        Durations vary by +-10 % with it.
+        Durations vary by ``spread`` (+-10 %) with it.
     pace
         Real seconds per virtual second. Default 0, as fast as possible.
     """
 
     def __init__(self, cluster: Cluster, rules: Rules, *,
-                 model: TimeModel = TimeModel(), seed: int = 0, faults: Sequence[Fault] = (),  # noqa: B008 (frozen)
+                 model: TimeModel = TimeModel(), seed: int = 0, spread: float = 0.1, faults: Sequence[Fault] = (),  # noqa: B008 (frozen)
                  changes: Sequence[Change] = (), pace: float = 0.0) -> None:
         self.cluster = cluster
-        self._rules, self._model, self._seed, self._faults, self._pace = rules, model, seed, tuple(faults), pace
+        self._rules, self._model, self._seed, self._spread, self._faults, self._pace = rules, model, seed, spread, tuple(faults), pace
         self._changes = sorted(changes, key=lambda change: change.at_s)
         self._flights: dict[Handle, _Flight] = {}
         self._outcomes: dict[Handle, Outcome] = {}
@@ -190,7 +189,7 @@ class SimulatedCloud:
     def _flight(self, what: MigrateInput, server: Server) -> _Flight:
         copy_gb = cost_of(self.cluster, server, what.migration_type, self._model).copy_gb
         # By what is moved where, not by the order of the starts: one more action does not change the others.
-        factor = random.Random(f"{self._seed} {server.id} {what.destination_node}").uniform(0.9, 1.1)
+        factor = random.Random(f"{self._seed} {server.id} {what.destination_node}").uniform(1 - self._spread, 1 + self._spread)
         overhead_s, copy_mb = self._model.overhead_s(what.migration_type) * factor, copy_gb * MB_PER_GB * factor
         total_s = max(overhead_s + copy_mb / self._model.bandwidth_mb_per_s, _EPSILON_S)
         fails = self._has_fault("run", what)
@@ -205,26 +204,18 @@ class SimulatedCloud:
 
     def _step(self, end: float) -> None:
         """To the next thing that happens, or to the end of the pause."""
-        rates = self._rates()
-        left = {handle: flight.overhead_s + flight.copy_mb / rates[handle] for handle, flight in self._flights.items()}
+        speed = dict(zip(self._flights, rates([flight.what for flight in self._flights.values()], self._model), strict=True))
+        left = {handle: flight.overhead_s + flight.copy_mb / speed[handle] for handle, flight in self._flights.items() if speed[handle]}
         changes = [change.at_s for change in self._changes[:1]]
         moment = max(self._clock, min([end, *(self._clock + seconds for seconds in left.values()), *changes]))
         for handle, flight in self._flights.items():
-            _advance(flight, rates[handle], moment - self._clock)
+            flight.overhead_s, flight.copy_mb = advance(flight.overhead_s, flight.copy_mb, speed[handle], moment - self._clock)
         for handle, seconds in left.items():
             if self._clock + seconds <= moment + _EPSILON_S:
                 self._arrive(handle)
         self._clock = moment
         while self._changes and self._changes[0].at_s <= moment:
             self.cluster = self._changes.pop(0).change(self.cluster)
-
-    def _rates(self) -> Mapping[Handle, float]:
-        """MiB/s of each flight: the fair share of the busier one of its two hosts."""
-        hosts = {handle: (flight.what.source_node, flight.what.destination_node)
-                 for handle, flight in self._flights.items()}
-        busy = Counter(host for pair in hosts.values() for host in pair)
-        return {handle: self._model.bandwidth_mb_per_s / max(busy[one], busy[other])
-                for handle, (one, other) in hosts.items()}
 
     def _arrive(self, handle: Handle) -> None:
         flight = self._flights[handle]
@@ -245,9 +236,3 @@ class SimulatedCloud:
         landed = _with_server(self.cluster, replace(server, host=host, status=flight.status_before, task_state=None))
         self.cluster = replace(landed, migrations=tuple(m for m in landed.migrations if m.server != server.id))
 
-
-def _advance(flight: _Flight, rate_mb_per_s: float, seconds: float) -> None:
-    """First the overhead passes, then the copy."""
-    overhead_s = min(flight.overhead_s, seconds)
-    flight.overhead_s -= overhead_s
-    flight.copy_mb = max(0.0, flight.copy_mb - (seconds - overhead_s) * rate_mb_per_s)

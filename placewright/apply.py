@@ -58,6 +58,7 @@ class Outcome:
         """The outcome as a JSON document, for --report (docs/execution.md)."""
         return {
             "plan": plan.uuid, "exit_code": self.report.exit_code, "seconds": round(self.report.seconds, 3),
+            "expected_s": plan.expected_s,
             "interrupted": self.report.interrupted, "counts": dict(self.report.counts),
             "actions": [{"uuid": done.action.uuid, "action": str(done.action), "state": done.state, "text": done.text,
                          "started_s": done.started_s, "ended_s": done.ended_s} for done in self.report.actions],

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from migrate.duration import TimeModel
+from migrate.executor import USUAL_LIMITS, Limits
 from migrate.plan import Action, Clash, ClusterRef, Level, Plan, Refused
 from migrate.planner import Steps, plan_steps
 from optimizer.cluster import Cluster
@@ -32,7 +33,8 @@ Say = Callable[[str], None]
 
 
 def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, policies: Sequence[PolicySource] = (), vetoes: Sequence[Veto] = (),
-              max_moves: int | None, time_limit_s: float, seed: int, threads: int, model: TimeModel, say: Say) -> Plan:
+              max_moves: int | None, time_limit_s: float, seed: int, threads: int, model: TimeModel, say: Say,
+              limits: Limits = USUAL_LIMITS) -> Plan:
     """Read, decide and plan; nothing is changed. ``say`` hears what is going on.
 
     Raises PlacewrightError for anything the operator can mend.
@@ -58,7 +60,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
                        lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,
-                       ways_of(parameters, rules.policy), spent.host_moves)
+                       ways_of(parameters, rules.policy), spent.host_moves, limits)
     found: tuple[Clash, ...] = ()
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")

@@ -46,6 +46,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("dirty_page_factor", default=_TIME.dirty_page_factor, min=1, help="Memory sent / memory of the server in a live migration."),
         cfg.FloatOpt("live_overhead", default=_TIME.live_overhead_s, min=0, help="Seconds a live migration takes besides copying."),
         cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
+        cfg.IntOpt("live_per_source", default=_TIME.live_per_source, min=1,
+                   help="Live migrations that one host sends at once, the others are queued there: Nova's max_concurrent_live_migrations."),
         cfg.BoolOpt("shared_storage", default=_TIME.shared_storage, help="Disks of servers lie on storage that all hosts share."),
     ],
     "policy": [
@@ -130,7 +132,8 @@ def time_model(conf: cfg.ConfigOpts) -> TimeModel:
     """The group [time_model]."""
     group = conf.time_model
     return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_page_factor=group.dirty_page_factor,
-                     live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage)
+                     live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage,
+                     live_per_source=group.live_per_source)
 
 
 def http_settings(conf: cfg.ConfigOpts) -> HttpSettings:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from migrate.duration import TimeModel
+from migrate.executor import USUAL_LIMITS, Limits
 from migrate.journal import Entry
 from migrate.plan import MigrateInput, Plan, PlanError, PolicyRef, Refused, ServiceStateInput, check_plan_matches
 from migrate.planner import plan_steps
@@ -25,7 +26,7 @@ from strategies.registry import strategy as find_strategy
 
 
 def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_limit_s: float, seed: int, threads: int, model: TimeModel,
-              say: Callable[[str], None]) -> Plan:
+              say: Callable[[str], None], limits: Limits = USUAL_LIMITS) -> Plan:
     """The plan by which everything that succeeded of another (``entries`` by action) is taken back, as far as rules and room allow it by now.
 
     Servers that somebody has moved since are left alone. Raises PlacewrightError; nothing is changed.
@@ -51,7 +52,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
     steps = plan_steps(problem, result.placement, lambda placement: services,
                        lambda before, after, move: f"plan {plan.uuid} moved it from {homes.get(move.server, move.destination)}", model,
-                       ways_of(parameters, rules.policy))
+                       ways_of(parameters, rules.policy), limits=limits)
     home = sum(steps.placement[server] == place for server, place in homes.items())
     undone = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(undone, message=f"Takes back plan {plan.uuid}: {home} of {len(homes)} servers return, {len(services)} services are switched back.",

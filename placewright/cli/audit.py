@@ -21,7 +21,7 @@ from placewright.cli.common import (
     whole,
 )
 from placewright.cli.plan_view import COLUMNS, remarks, rows
-from placewright.config import time_model
+from placewright.config import limits, time_model
 from placewright.policy_table import vetoes
 from placewright.sources import CloudSource
 from strategies.base import ParameterError
@@ -60,7 +60,7 @@ class AuditRun(Rows):
             objectors = vetoes([*conf.policy.vetoes, *options.veto], conf, source if isinstance(source, CloudSource) else None)
             plan = run_audit(source, strategy(options.strategy), _merged(options.param), policies=policies, vetoes=objectors,
                              max_moves=options.max_moves, time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
-                             model=time_model(conf), say=status.update)
+                             model=time_model(conf), say=status.update, limits=limits(conf))
         if options.out is not None:
             write_plan(plan, options.out)
         remarks(plan, out)

@@ -146,7 +146,8 @@ class PlanApply(Rows):
         out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {
             "before": outcome.present, "promised": outcome.promised, "reached": outcome.reached}))
         counts = ", ".join(f"{n} {state}" for state, n in sorted(outcome.report.counts.items())) or "nothing to do"
-        out.print(f"{counts}, in {outcome.report.seconds:.0f} s", soft_wrap=True)
+        expected = f" (expected: {plan.expected_s:.0f} s)" if plan.expected_s else ""
+        out.print(f"{counts}, in {outcome.report.seconds:.0f} s{expected}", soft_wrap=True)
         for text in (*outcome.misplaced, *outcome.notes):
             out.print(f"note: {text}", soft_wrap=True)
         for broken in outcome.broken:
@@ -174,7 +175,7 @@ class PlanUndo(Rows):
         with stopped_by_ctrl_c(), out.status("starting") as status:
             entries = entries_of(Database(database_url(conf)), plan)
             undo = undo_plan(plan, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
-                             threads=conf.solver.threads, model=time_model(conf), say=status.update)
+                             threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf))
         if options.out is not None:
             write_plan(undo, options.out)
         remarks(undo, out)

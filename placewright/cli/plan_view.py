@@ -32,6 +32,8 @@ def remarks(plan: Plan, out: Console) -> None:
     """Figures now and after, the proof, what was refused and why."""
     out.print(figures(f"{plan.strategy} on {plan.cluster.name}", {"now": dict(plan.before), "after": dict(plan.after)}))
     out.print(plan.message, soft_wrap=True)
+    if plan.expected_s:
+        out.print(f"expected to take {plan.expected_s:.0f} s and to copy {plan.copy_gb:.1f} GiB", soft_wrap=True)
     for level in plan.levels:
         proof = "no bound known" if level.bound is None else f"proven bound {level.bound:.6g}, gap {100 * (level.gap or 0):.2f} %"
         out.print(f"{level.name}: {level.value:.6g} ({proof})", soft_wrap=True)

@@ -1,6 +1,7 @@
 """The simulator refuses what Nova refuses, holds both sides of a migration, and keeps time."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_the_same_seed_gives_the_same_times():
 
 
 def test_migrations_of_one_host_share_its_bandwidth():
-    cloud = simulator()
+    cloud = SimulatedCloud(START, rules, model=replace(MODEL, live_per_source=2))
     one, other = until_ended(cloud, cloud.start(move("a", "h1", "h3"), {}), cloud.start(move("b", "h1", "h3"), {}))
     # Overhead 10 s in parallel, then 2 GiB through one link: about 20 s.
     assert min(one, other) > 25
@@ -117,6 +118,14 @@ def test_migrations_of_one_host_share_its_bandwidth():
     apart = simulator()
     alone, _ = until_ended(apart, apart.start(move("a", "h1", "h3"), {}), apart.start(switch("h2", "disabled"), {}))
     assert alone < 23
+
+
+def test_live_migrations_from_one_host_are_queued():
+    cloud = simulator(spread=0.0)
+    alone, _ = until_ended(cloud, cloud.start(move("a", "h1", "h3"), {}), cloud.start(switch("h2", "disabled"), {}))
+    queued = simulator(spread=0.0)
+    one, other = until_ended(queued, queued.start(move("a", "h1", "h3"), {}), queued.start(move("b", "h1", "h3"), {}))
+    assert (one, other) == pytest.approx((alone, 2 * alone), abs=0.05)
 
 
 @pytest.mark.parametrize(

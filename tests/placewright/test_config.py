@@ -32,7 +32,8 @@ def test_every_option_arrives(file: Path) -> None:
                     "memory_aggregation = max\ntimeout = 9\n"
                     "[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
-                    "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\nshared_storage = yes\n"
+                    "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\n"
+                    "live_per_source = 4\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
                     "vetoes = congress:a\ncongress_url = http://c\ncongress_auth = noauth\n"
                     "on_failure = last_good\nmemory = /m\nmax_age = 60\ntenant_marks = keep, cost\ntenant_weight = 2.5\nignored_flavors = big\n"
@@ -40,7 +41,8 @@ def test_every_option_arrives(file: Path) -> None:
     conf = load_config([file])
     assert gnocchi_settings(conf) == GnocchiSettings(resource_type="vm", cpu="c", cpu_aggregation="rate:max", cpu_interval_s=60, memory="m",
                                                      memory_aggregation="max", timeout_s=9)
-    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True)
+    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True,
+                                         live_per_source=4)
     assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
     assert (conf.execution.plan_max_age, conf.solver.threads) == (7, 2)
     assert database_url(conf) == "postgresql://u:p@h/d"

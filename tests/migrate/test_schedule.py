@@ -1,0 +1,84 @@
+"""The timetable of a plan, against the executor itself on a cloud that keeps exactly to the time model."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migrate.duration import TimeModel, cost_of
+from migrate.executor import Limits, execute
+from migrate.journal import NoJournal
+from migrate.plan import Action, Cost, MigrateInput
+from migrate.schedule import timed, timetable
+from migrate.simulator import SimulatedCloud
+from optimizer.cluster import Cluster
+from tests.migrate.instances import cluster, host, move, plan, rules, server, switch
+
+MODEL = TimeModel(bandwidth_mb_per_s=512, dirty_page_factor=1.0, live_overhead_s=3, cold_overhead_s=10)
+EVERY_SECOND = Limits(total=4, per_host=2, poll_interval_s=1.0)
+
+
+def priced(start: Cluster, actions: list[Action], model: TimeModel) -> list[Action]:
+    """The actions with what they copy in this cluster."""
+    def cost(action: Action) -> Cost:
+        what = action.input_parameters
+        return cost_of(start, start.server_by_id[what.resource_id], what.migration_type, model) if isinstance(what, MigrateInput) else Cost()
+
+    return [replace(action, cost=cost(action)) for action in actions]
+
+
+@st.composite
+def scenarios(draw: Any) -> tuple[Cluster, list[Action], TimeModel, Limits]:
+    """Servers of several sizes on roomy hosts, and any moves of them with any order among them."""
+    names = [f"h{n}" for n in range(draw(st.integers(2, 5)))]
+    servers = [server(f"s{n}", draw(st.sampled_from(names))) for n in range(draw(st.integers(1, 10)))]
+    actions: list[Action] = []
+    if draw(st.booleans()):
+        actions.append(switch(names[0], "disabled"))
+    for one in servers:
+        target = draw(st.sampled_from(names[1:]))
+        if target != one.host:
+            parents = draw(st.sets(st.sampled_from([action.uuid for action in actions]), max_size=2)) if actions else set()
+            actions.append(move(one.id, one.host, target, *sorted(parents), kind=draw(st.sampled_from(["live", "cold"]))))
+    model = replace(MODEL, live_per_source=draw(st.integers(1, 3)), live_overhead_s=draw(st.sampled_from([0.25, 3.0])))
+    limits = Limits(total=draw(st.integers(1, 5)), per_host=draw(st.integers(1, 3)), poll_interval_s=draw(st.sampled_from([0.5, 1.0, 2.0])))
+    start = cluster([host(name, 40) for name in names], servers)
+    return start, priced(start, actions, model), model, limits
+
+
+@settings(max_examples=300, deadline=None)
+@given(scenarios())
+def test_all_comes_as_expected(scenario: tuple[Cluster, list[Action], TimeModel, Limits]) -> None:
+    start, actions, model, limits = scenario
+    expected = timetable(actions, model, limits)
+    done = execute(plan(*actions), SimulatedCloud(start, rules, model=model, spread=0.0), rules, limits, lambda event: None, NoJournal())
+    for one in done.actions:
+        assert one.state == "SUCCEEDED"
+        assert (one.started_s, one.ended_s) == pytest.approx(expected[one.action.uuid]), str(one.action)
+
+
+def test_a_host_sends_one_at_a_time() -> None:
+    """Each copies 1 GiB in 2 s, after 3 s."""
+    start = cluster([host(f"h{n}", 40) for n in range(5)], [server(f"s{n}", "h0") for n in range(4)])
+    actions = priced(start, [move(f"s{n}", "h0", f"h{n + 1}") for n in range(4)], MODEL)
+    wide = Limits(total=9, per_host=9, poll_interval_s=1.0)
+    assert [end for _, end in timetable(actions, MODEL, wide).values()] == [5, 10, 15, 20]
+    together = timetable(actions, replace(MODEL, live_per_source=4), wide)
+    assert list(together.values()) == [(0, 11)] * 4  # 3 s, and four times 1 GiB over one link
+
+
+def test_limits_and_parents_are_waited_for() -> None:
+    start = cluster([host(f"h{n}", 40) for n in range(5)], [server(f"s{n}", f"h{n}") for n in range(3)])
+    actions = priced(start, [move("s0", "h0", "h4", uuid="0"), move("s1", "h1", "h4", uuid="1"), move("s2", "h2", "h3", "0", uuid="2")], MODEL)
+    assert timetable(actions, MODEL, Limits(total=9, per_host=1, poll_interval_s=1.0)) == {"0": (0, 5), "1": (5, 10), "2": (5, 10)}
+
+
+def test_the_actions_of_a_plan_carry_it() -> None:
+    start = cluster([host("h0", 40), host("h1", 40)], [server("s", "h0")])
+    (action,) = timed(priced(start, [move("s", "h0", "h1")], MODEL), MODEL, EVERY_SECOND)
+    assert (action.cost.start_s, action.cost.end_s) == (0, 5)
+    assert plan(action).expected_s == 5
+    assert plan(action).copy_gb == 1
+    assert plan(move("s", "h0", "h1")).expected_s is None
