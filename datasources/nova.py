@@ -61,11 +61,13 @@ _GLANCE_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PastMigration:
-    """A migration that has ended well: which server, between which hosts, and when Nova last wrote of it."""
+    """A migration that has ended well: which server, between which hosts, of which kind, when it was asked for and when Nova last wrote of it."""
 
     server: str
     source: str
     destination: str
+    kind: str
+    began: datetime
     ended: datetime
 
 
@@ -285,9 +287,13 @@ def list_past_migrations(nova: Service, since: datetime) -> list[PastMigration]:
     if not nova.speaks((2, 59)):
         raise ServiceMissing(f"nova at {nova.url} does not list past migrations by time; that needs API 2.59")
     rows = pages(nova, "/os-migrations", "migrations", {"changes-since": since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")})
-    return [PastMigration(row["instance_uuid"], row["source_compute"], row["dest_compute"],
-                          datetime.fromtimestamp(_seconds(row["updated_at"] or row["created_at"]), UTC))
+    return [PastMigration(row["instance_uuid"], row["source_compute"], row["dest_compute"], row["migration_type"], _moment(row["created_at"]),
+                          _moment(row["updated_at"] or row["created_at"]))
             for row in rows if row["status"] in PAST]
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromtimestamp(_seconds(text), UTC)
 
 
 def newest_by_server(lists: Iterable[list[SeenMigration]]) -> dict[str, SeenMigration]:

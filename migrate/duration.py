@@ -2,12 +2,18 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import median
 
 from migrate.plan import Cost, MigrateInput, MigrationType
 from optimizer.cluster import Cluster, Flavor, Server
 
 MB_PER_GB = 1024
+MIN_SAMPLES = 5
+_MOST_SAMPLES = 300  # of which all pairs are looked at
+_APART_MB = 256  # servers closer in size than that tell nothing of bandwidth: Nova's times are whole seconds
+_FASTEST_MB_PER_S = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,22 @@ class TimeModel:
     def overhead_s(self, migration_type: MigrationType) -> float:
         """The seconds that do not depend on what is copied."""
         return self.live_overhead_s if migration_type == "live" else self.cold_overhead_s
+
+
+def fitted(model: TimeModel, samples: Sequence[tuple[float, float]]) -> TimeModel:
+    """The model with overhead and bandwidth of live migrations by some that ran alone (MiB copied, seconds), the latest last.
+
+    The line through the medians of all pairs (Theil, "A rank-invariant method of linear and polynomial regression analysis", 1950), so that a few
+    that were held up do not count. Of servers of one size only the overhead is learned; from fewer than MIN_SAMPLES nothing is.
+    """
+    latest = samples[-_MOST_SAMPLES:]
+    if len(latest) < MIN_SAMPLES:
+        return model
+    slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(latest, 2) if abs(x2 - x1) >= _APART_MB]
+    slope = median(slopes) if len(slopes) >= MIN_SAMPLES else 0.0
+    bandwidth = 1 / slope if slope > 1 / _FASTEST_MB_PER_S else model.bandwidth_mb_per_s
+    overhead_s = max(0.0, median(seconds - copied / bandwidth for copied, seconds in latest))
+    return replace(model, bandwidth_mb_per_s=bandwidth, live_overhead_s=overhead_s)
 
 
 def rates(flights: Sequence[MigrateInput], model: TimeModel) -> list[float]:

@@ -60,7 +60,8 @@ class AuditRun(Rows):
             objectors = vetoes([*conf.policy.vetoes, *options.veto], conf, source if isinstance(source, CloudSource) else None)
             plan = run_audit(source, strategy(options.strategy), _merged(options.param), policies=policies, vetoes=objectors,
                              max_moves=options.max_moves, time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
-                             model=time_model(conf), say=status.update, limits=limits(conf))
+                             model=time_model(conf), say=status.update, limits=limits(conf),
+                             learn_hours=conf.time_model.learn_hours)
         if options.out is not None:
             write_plan(plan, options.out)
         remarks(plan, out)

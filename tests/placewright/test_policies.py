@@ -270,7 +270,9 @@ class Remembering:
         return cluster
 
     def history(self, since: datetime) -> list[PastMigration]:
-        return [PastMigration(server, "f", "e", datetime.now(UTC) - timedelta(hours=one)) for server, hours in self.moved.items() for one in hours]
+        now = datetime.now(UTC)
+        return [PastMigration(server, "f", "e", "live-migration", now, now - timedelta(hours=one))
+                for server, hours in self.moved.items() for one in hours]
 
 
 @pytest.mark.parametrize(("moves", "hours", "past", "stays"), [

@@ -1,0 +1,71 @@
+"""What migrations on record teach about the next ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from datasources.nova import PastMigration
+from migrate.duration import TimeModel
+from optimizer.cluster import Cluster
+from placewright.timing import learned
+from tests.support.clusters import make_cluster, make_flavor, make_host, make_server
+
+MODEL = TimeModel(bandwidth_mb_per_s=500, dirty_page_factor=1.0, live_overhead_s=5, shared_storage=True)
+SIZES = (1, 2, 4, 8, 16)
+START = datetime(2026, 5, 1, tzinfo=UTC)
+CLUSTER = make_cluster([make_host("a"), make_host("b")], [make_server(f"s{n}", "a", flavor=f"f{n}") for n in SIZES],
+                       flavors=[replace(make_flavor(f"f{n}"), memory_mb=n * 1024) for n in SIZES])
+
+
+@dataclass
+class Recorded:
+    """A source with a history."""
+
+    past: Sequence[PastMigration] | None
+    since: datetime | None = None
+
+    def cluster(self) -> Cluster:
+        return CLUSTER
+
+    def with_load(self, cluster: Cluster, need: Any) -> Cluster:
+        return cluster
+
+    def history(self, since: datetime) -> Sequence[PastMigration] | None:
+        self.since = since
+        return self.past
+
+
+def past(number: int, gib: int, seconds: float, **fields: Any) -> PastMigration:
+    """One an hour, so that none meets another."""
+    began = START + timedelta(hours=number)
+    return replace(PastMigration(f"s{gib}", "a", "b", "live-migration", began, began + timedelta(seconds=seconds)), **fields)
+
+
+REGULAR = [past(n, gib, 3 + 10 * gib) for n, gib in enumerate(SIZES)]  # 3 s, and 10 s for each GiB
+
+
+def test_learned() -> None:
+    source = Recorded(REGULAR)
+    model, notes = learned(MODEL, CLUSTER, source, 48)
+    assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
+    assert notes == ("Times are those of 5 live migrations on record: 3.0 s and 102 MiB/s.",)
+    assert source.since is not None
+    assert datetime.now(UTC) - source.since == pytest.approx(timedelta(hours=48), abs=timedelta(seconds=5))
+
+
+@pytest.mark.parametrize("more", [
+    [past(n, 1, 500, kind="migration") for n in range(10, 30)],  # cold ones
+    [past(n, 7, 500) for n in range(10, 30)],  # of servers that are gone
+    [past(10, 1, 500 + n) for n in range(20)],  # at the same time from the same host
+])
+def test_what_does_not_count(more: list[PastMigration]) -> None:
+    model, _ = learned(MODEL, CLUSTER, Recorded([*REGULAR, *more]), 24)
+    assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
+
+
+@pytest.mark.parametrize(("recorded", "hours"), [(None, 24), ([], 24), (REGULAR[:4], 24), (REGULAR, 0)])
+def test_nothing_to_learn_from(recorded: list[PastMigration] | None, hours: float) -> None:
+    assert learned(MODEL, CLUSTER, Recorded(recorded), hours) == (MODEL, ())
