@@ -11,6 +11,7 @@ from datasources.inventory import read_cluster
 from tests.cloud import scenario
 from tests.cloud.command import Command
 from tests.cloud.conftest import Cloud
+from tests.cloud.databases import mariadb, postgresql
 from tests.cloud.ledger import Ledger
 from tests.cloud.scenario import Scenario
 
@@ -34,19 +35,26 @@ def test_killed_at_random_moments(cloud: Cloud, fresh_scenario: Scenario, tmp_pa
 
 
 def test_two_programs_at_one_plan(cloud: Cloud, fresh_scenario: Scenario, tmp_path: Path) -> None:
-    """Exactly one of them carries it out."""
-    command = Command(cloud, tmp_path)
-    plan = command.audit("host_maintenance", "--param", "maintenance_node=compute-3")
-    programs = [command.begin(*command.application, "--report", str(tmp_path / f"{n}.json")) for n in range(2)]
-    ended = [(program.communicate(timeout=600)[1], program.returncode, (tmp_path / f"{n}.json").exists()) for n, program in enumerate(programs)]
-    refused = [said for said, code, reported in ended if code == 1 and not reported]
-    assert len(refused) == 1
-    assert f"plan {plan['uuid']} is being carried out by another program" in refused[0]
-    assert [code for _, code, reported in ended if reported] == [0], ended
-    again = command.run(*command.application)
-    assert again.code == 1
-    assert "was carried out at" in again.remarks
-    scenario.enable_host(cloud.connection, "compute-3")
+    """Exactly one of them carries it out, on every kind of database."""
+    with postgresql() as first, mariadb() as second:
+        for host, database in (("compute-3", ""), ("compute-5", first), ("compute-1", second)):
+            directory = tmp_path / host
+            directory.mkdir()
+            command = Command(cloud, directory, database)
+            plan = command.audit("host_maintenance", "--param", f"maintenance_node={host}")
+            ledger = Ledger(cloud.connection, plan)
+            reports = [directory / f"{n}.json" for n in range(2)]
+            programs = [command.begin(*command.application, "--report", str(report)) for report in reports]
+            said = [program.communicate(timeout=600)[1] for program in programs]
+            (done,) = [n for n in range(2) if reports[n].exists()]
+            assert programs[done].returncode == 0, said
+            assert programs[1 - done].returncode == 1
+            assert f"plan {plan['uuid']} is being carried out by another program" in said[1 - done]
+            ledger.agrees_with(json.loads(reports[done].read_text()))
+            again = command.run(*command.application)
+            assert again.code == 1
+            assert "was carried out at" in again.remarks
+            scenario.enable_host(cloud.connection, host)
 
 
 def _drained(command: Command, host: str, chance: random.Random, most: int) -> int:

@@ -16,6 +16,7 @@ PROGRAMS = {  # what must be found -> the package that has it
     "/usr/lib/rabbitmq/bin/rabbitmq-server": "rabbitmq-server",
     "epmd": "erlang-base",
     "memcached": "memcached",
+    "pg_lsclusters": "postgresql",  # for the journal of executions
     "gcc": "gcc",
 }
 STAMP = VENV / "placewright-installed"
