@@ -59,6 +59,14 @@ class Command:
         assert done.code == 0, done.remarks
         return dict(json.loads(path.read_text()))
 
+    def undo(self) -> dict[str, Any]:
+        """Make the plan that takes back the one of the last audit, put it in its place, and return it."""
+        back = self.directory / "undo.json"
+        done = self.run("plan", "undo", str(self.directory / "plan.json"), "--cloud", "testbed", "--out", str(back))
+        assert done.code == 0, done.remarks
+        back.replace(self.directory / "plan.json")
+        return dict(json.loads((self.directory / "plan.json").read_text()))
+
     def apply(self, *arguments: str) -> tuple[Done, dict[str, Any]]:
         """Carry out the plan of the last audit; the report with it."""
         report = self.directory / "report.json"

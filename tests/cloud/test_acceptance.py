@@ -81,7 +81,8 @@ def test_even_load(command: Command) -> None:
 
 
 def test_drain_a_host(command: Command, built: Scenario) -> None:
-    cluster = read_cluster(command.cloud.connection)
+    """And take it back."""
+    cluster = before = read_cluster(command.cloud.connection)
     tied = {server for role in ("affinity", "locked", "dedicated") for server in built.members[role]}
     fullest = max(cluster.hosts, key=lambda h: (not tied & {s.id for s in cluster.servers_on[h.name]}, len(cluster.servers_on[h.name]))).name
     arguments = ("--param", f"maintenance_node={fullest}")
@@ -89,8 +90,12 @@ def test_drain_a_host(command: Command, built: Scenario) -> None:
     _, cluster = carried_out(command, plan)
     assert cluster.servers_on[fullest] == ()
     assert cluster.host_by_name[fullest].status == "disabled"
-    nothing_worth_doing(command, "host_maintenance", *arguments)
-    scenario.enable_host(command.cloud.connection, fullest)
+    again = Command(command.cloud, command.directory / "again", command.database)
+    again.directory.mkdir()
+    nothing_worth_doing(again, "host_maintenance", *arguments)
+    _, cluster = carried_out(command, command.undo())
+    assert placement_of(cluster) == placement_of(before)
+    assert cluster.host_by_name[fullest].status == "enabled"
 
 
 def test_servers_that_cannot_leave_a_drained_host_are_named(command: Command, built: Scenario) -> None:
