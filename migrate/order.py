@@ -5,7 +5,8 @@ counts on both hosts until it has left. For an arrival on host b, all arrivals o
 counted as present, and only those departures from b as gone that are its parents; since the last
 arrival that has started is checked like this, so is every mixture of the ones before it.
 
-Cycles (two servers that change places on full hosts) are broken by a stop on a third host.
+Cycles (two servers that change places on full hosts) are broken by a stop on a third host; where that does not help, by the shortest detour of the
+servers on the hosts concerned, those that are to stay included (migrate/detour.py).
 """
 
 from collections import defaultdict
@@ -15,7 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from migrate.detour import Maze
 from optimizer.arrays import Arrays, Index, Ints
+
+_LOOKS = 150_000  # moves that the search for one detour looks at, ten times as many in all
+_CANDIDATES, _HOSTS = 12, 8  # servers that have part in a detour, and third hosts that each of them may stop on
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +52,20 @@ def order(arrays: Arrays, target: Index, priority: Sequence[int], max_steps: int
     host -> how many servers may come to it or leave it.
     """
     work = _Work(arrays, target, dict(host_moves or {}))
-    waiting = [s for s in priority if target[s] != arrays.start[s]]
+    moving = waiting = [s for s in priority if target[s] != arrays.start[s]]
     while waiting:
         ready = [s for s in waiting if work.fits(s, int(target[s]))]
         for s in ready:
             if work.fits(s, int(target[s])):
                 work.add(s, int(target[s]))
         waiting = [s for s in waiting if work.where[s] != target[s]]
-        room_for_stops = max_steps is None or len(work.steps) + len(waiting) < max_steps
-        if not ready and not (room_for_stops and work.stop_over(waiting)):
+        most = None if max_steps is None else max_steps - len(work.steps)
+        if not ready and not work.detour(waiting, most) and not ((most is None or len(waiting) < most) and work.stop_over(waiting)):
             break
+    if waiting and len(moving) <= _CANDIDATES:  # what was done first may stand in the way
+        afresh = _Work(arrays, target, dict(host_moves or {}))
+        if afresh.around(moving, max_steps):
+            return Ordered(tuple(afresh.steps), ())
     return Ordered(_without_idle_stops(work.steps, waiting), tuple((s, int(arrays.start[s]), int(target[s])) for s in waiting))
 
 
@@ -94,6 +103,8 @@ class _Work:
         self.tied |= {int(s) for soft in self.arrays.not_worse for s in soft.members}
         self.tied |= {int(s) for group in self.arrays.inside for s in group.members}
         self.last_step: dict[int, int] = {}
+        self.hopeless: set[tuple[frozenset[int], bytes]] = set()
+        self.looks = 10 * _LOOKS
 
     def fits(self, server: int, place: int) -> bool:
         """Whether the server may arrive once every step so far has ended."""
@@ -140,9 +151,68 @@ class _Work:
                         return True
         return False
 
+    def detour(self, waiting: list[int], most: int | None) -> bool:
+        """Bring the waiting servers of one region home by the shortest way, in at most so many steps; False when there is none for any region."""
+        for region in _regions(waiting, self.where // self.arrays.modes, self.target // self.arrays.modes):
+            key = (frozenset(region), self.where.tobytes())
+            if key not in self.hopeless and self.around(region, None if most is None else most - (len(waiting) - len(region))):
+                return True
+            self.hopeless.add(key)
+        return False
+
+    def around(self, region: list[int], most: int | None) -> bool:
+        """Bring some servers home by the shortest way; others that step aside come back."""
+        if self.host_moves or self.looks <= 0:  # which moves to spend on bystanders is not for us to say
+            return False
+        servers = self._candidates(region)
+        goal = tuple(int(self.target[s]) if s in region else int(self.where[s]) for s in servers)
+        places = [self._open_to(s, home) for s, home in zip(servers, goal, strict=True)]
+        moves = Maze(self.arrays, self.where, servers, places).way(goal, _LOOKS).moves
+        self.looks -= _LOOKS
+        if moves is None or (most is not None and len(moves) > most):
+            return False
+        for server, place in moves:
+            self.packed.include(server, self.arrays.home)
+            self.add(server, place)
+        return True
+
+    def _candidates(self, region: list[int]) -> list[int]:
+        """The servers of a region, and others that may step aside, those on its hosts and small ones first; not more than a few."""
+        modes = self.arrays.modes
+        ends = {int(place) // modes for s in region for place in (self.where[s], self.target[s])}
+        concerned = np.isin(self.where // modes, list(ends))
+        size = self.arrays.demand[self.arrays.rows(self.where)].sum(axis=1)
+        others = np.lexsort((size, ~concerned))
+        aside = [s for s in others[self.arrays.movable[others]].tolist() if s not in region and s not in self.tied]
+        return region + aside[:max(0, _CANDIDATES - len(region))]
+
+    def _open_to(self, server: int, home: int) -> list[int]:
+        """Where a candidate may go: where it is to be in the end, and on the calmest of other hosts."""
+        if server in self.tied:
+            return [home]
+        modes = self.arrays.modes
+        hosts = np.flatnonzero(self.arrays.allowed(server))
+        calm = hosts[np.argsort(self.packed.busy[hosts], kind="stable")][:_HOSTS].tolist()
+        seats = np.flatnonzero(self.arrays.seats[server]).tolist()
+        return list(dict.fromkeys([home, *(host * modes + seat for host in calm for seat in seats)]))
+
     def _lets_in(self, server: int, heading_here: list[int]) -> bool:
         here = int(self.where[server])
         return any(self.packed.fits(s, int(self.target[s]), without=(server, here)) for s in heading_here if s != server)
+
+
+def _regions(waiting: Sequence[int], where: Index, target: Index) -> list[list[int]]:
+    """The waiting servers whose hosts hang together by where they are and where they go."""
+    region_of: dict[int, int] = {}
+    members: dict[int, list[int]] = {}
+    for s in waiting:
+        ends = (int(where[s]), int(target[s]))
+        joined = sorted({region_of.setdefault(host, host) for host in ends})
+        for other in joined[1:]:
+            region_of.update((host, joined[0]) for host, region in list(region_of.items()) if region == other)
+            members[joined[0]] = members.get(joined[0], []) + members.pop(other, [])
+        members.setdefault(joined[0], []).append(s)
+    return [sorted(some) for _, some in sorted(members.items())]
 
 
 class _Packed:
@@ -173,6 +243,19 @@ class _Packed:
                     if s in self.groups_of:
                         self.groups_of[s].append(g)
         self.members_at_start = dict(self.members_now)
+
+    def include(self, server: int, home: Index) -> None:
+        """Count the groups of a server, too, that was not to move."""
+        if server in self.groups_of:
+            return
+        self.groups_of[server] = []
+        for g, group in enumerate(self.apart):
+            if server in group.members:
+                self.groups_of[server].append(g)
+                if not any(g in some for other, some in self.groups_of.items() if other != server):
+                    for host in home[group.members].tolist():
+                        self.members_now[g, host] += 1
+                        self.members_at_start[g, host] = self.members_at_start.get((g, host), 0) + 1
 
     def _row(self, server: int, place: int) -> int:
         return server * self.modes + place % self.modes

@@ -159,6 +159,44 @@ def test_any_schedule_of_any_cluster_is_legal(cluster: Cluster, seed: int) -> No
     check_any_schedule(cluster, seed)
 
 
+def reachable(cluster: Cluster, rules: list[Constraint], target: Placement) -> bool:
+    """Whether any sequence of moves, one after the other and of any servers, leads to a placement; all are tried, and the checkers judge each."""
+    rules = [rule for rule in rules if rule.continuous]
+    start = tuple(server.host for server in cluster.servers)
+    goal = tuple(target[server.id] for server in cluster.servers)
+    seen, todo = {start}, [start]
+    while todo:
+        state = todo.pop()
+        if state == goal:
+            return True
+        now = replace(cluster, servers=tuple(replace(s, host=host) for s, host in zip(cluster.servers, state, strict=True)))
+        for n, server in enumerate(now.servers):
+            for host in cluster.hosts:
+                after = (*state[:n], host.name, *state[n + 1:])
+                if after not in seen and not breaches(rules, now, {**placement_of(now), server.id: host.name}):
+                    seen.add(after)
+                    todo.append(after)
+    return False
+
+
+@settings(max_examples=150, deadline=None)
+@given(tight().filter(lambda cluster: len(cluster.servers) <= 6), st.integers(0, 10**6))
+def test_what_is_left_out_of_a_small_plan_cannot_be_ordered(cluster: Cluster, seed: int) -> None:
+    rules = rules_of(cluster)
+    target = wandered(cluster, rules, random.Random(seed))
+    found = ordered(cluster, target, rules)
+    assert not found.left or not reachable(cluster, rules, target)
+
+
+def test_a_server_that_is_to_stay_steps_aside() -> None:
+    """a0 and b0 change places; they fit on c alone, where c0 is, and d is large enough for c0 only."""
+    cluster = full_hosts(full("a", 4), full("b", 4), full("c", 3), full("d", cpus=3))
+    found = ordered(cluster, {**placement_of(cluster), "a0": "b", "b0": "a"})
+    assert named(cluster, found.steps) == [("c0", "c", "d"), ("a0", "a", "c"), ("b0", "b", "a"), ("a0", "c", "b"), ("c0", "d", "c")]
+    assert run_at_random(cluster, found.steps, random.Random(0)) == {"a0": "b", "b0": "a", "c0": "c"}
+    assert ordered(cluster, {**placement_of(cluster), "a0": "b", "b0": "a"}, max_steps=4).left
+
+
 # ---- parents
 
 
