@@ -5,7 +5,7 @@ taken from its record in os-migrations, because the answer to the request (202) 
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -147,7 +147,7 @@ class NovaCloud:
     def start(self, action: Action, trace: Trace) -> Handle:
         """Send the request; CallFailed when Nova refuses it or cannot be asked."""
         what, handle = action.input_parameters, Handle(action.uuid)
-        self._flights[handle] = self._migrate(what, trace) if isinstance(what, MigrateInput) else self._set_service(what)
+        self._flights[handle] = self._migrate(what, trace) if isinstance(what, MigrateInput) else self.set_service(what)
         return handle
 
     def adopt(self, action: Action, trace: Trace) -> Handle:
@@ -181,9 +181,9 @@ class NovaCloud:
             return f"Nova did not abort it: {error}"
         return "Nova was asked to abort it"
 
-    # ---- services
+    # ---- services and aggregates
 
-    def _set_service(self, what: ServiceStateInput) -> Outcome:
+    def set_service(self, what: ServiceStateInput) -> Outcome:
         """Enable or disable; asking twice does no harm, so lost answers are simply asked for again."""
         path = f"/os-services?host={quote(what.resource_name)}&binary=nova-compute"
         found = self._call_again("GET", path)["services"]
@@ -196,6 +196,18 @@ class NovaCloud:
         if service["status"] != what.state:
             return Outcome("FAILED", f"Nova says that nova-compute on {what.resource_name} is {service['status']}")
         return Outcome("SUCCEEDED", f"nova-compute on {what.resource_name} is {what.state}")
+
+    def reserve(self, aggregate: str, hosts: Iterable[str], metadata: Mapping[str, str]) -> None:
+        """See to it that hosts are in the aggregate of this name, which is made where there is none, and that it has this metadata."""
+        found = [one for one in self._call_again("GET", "/os-aggregates")["aggregates"] if one["name"] == aggregate]
+        there = found[0] if found else self._call("POST", "/os-aggregates", {"aggregate": {"name": aggregate}})["aggregate"]
+        action, before = f"/os-aggregates/{there['id']}/action", there.get("metadata") or {}
+        # Before the hosts: none of them is open in between, and what is broken off here is taken up the next time.
+        if any(before.get(key) != value for key, value in metadata.items()):
+            self._call_again("POST", action, {"set_metadata": {"metadata": dict(metadata)}})
+        for host in hosts:
+            if host not in (there.get("hosts") or ()):
+                self._call("POST", action, {"add_host": {"host": host}})
 
     # ---- migrations
 

@@ -18,14 +18,14 @@ from placewright.cli.audit import AuditRun
 from placewright.cli.cluster import ClusterSave, ClusterShow
 from placewright.cli.common import UsageError, console
 from placewright.cli.plan import PlanApply, PlanShow, PlanUndo
-from placewright.cli.policy import PolicyCheck, PolicyExplain, PolicyList
+from placewright.cli.policy import PolicyCheck, PolicyExplain, PolicyExport, PolicyList
 from placewright.cli.strategy import StrategyList, StrategyShow
 
 COMMANDS: Mapping[str, type[Command]] = {
     "cluster show": ClusterShow, "cluster save": ClusterSave,
     "strategy list": StrategyList, "strategy show": StrategyShow,
     "audit run": AuditRun,
-    "policy list": PolicyList, "policy check": PolicyCheck, "policy explain": PolicyExplain,
+    "policy list": PolicyList, "policy check": PolicyCheck, "policy explain": PolicyExplain, "policy export": PolicyExport,
     "plan show": PlanShow, "plan apply": PlanApply, "plan undo": PlanUndo,
 }
 

@@ -1,7 +1,8 @@
-"""placewright policy: which rules there are, whether they are well written, and what they say of a server."""
+"""placewright policy: which rules there are, whether they are well written, what they say of a server, and which of them Nova can enforce itself."""
 
 import argparse
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from optimizer.cluster import Cluster, Server, ServerGroup
@@ -12,9 +13,12 @@ from optimizer.objectives.crowded import Crowded
 from optimizer.objectives.scattering import Scattering
 from optimizer.placement import placement_of
 from placewright.audit import nova_rules
-from placewright.cli.common import Rows, add_policies, add_source, config, console, policies_of, source_of
+from placewright.cli.common import Rows, UsageError, add_policies, add_source, config, console, policies_of, source_of
+from placewright.export import write
 from placewright.policies import Rules, read_policies
+from placewright.sources import CloudSource, SnapshotSource
 from policy_sources.base import Rule, policy_of
+from policy_sources.nova_export import Export, changes, exports, leftovers
 from policy_sources.vocabulary.base import Policy, Statement
 from policy_sources.vocabulary.selectors import Catalog, Hosts, Servers
 from strategies.base import Parameters
@@ -32,10 +36,9 @@ class _OfRules(Rows):
         add_policies(parser)
         return parser
 
-    def read(self, options: argparse.Namespace) -> tuple[Cluster, Rules]:
+    def read(self, options: argparse.Namespace, source: CloudSource | SnapshotSource) -> tuple[Cluster, Rules]:
         """The cluster and the rules of the options and settings."""
         conf = config(self)
-        source = source_of(options, conf)
         policies = policies_of([*conf.policy.sources, *options.policy], source, conf)
         cluster = source.cluster()
         return cluster, read_policies(policies, cluster, lambda text: None)
@@ -47,7 +50,7 @@ class PolicyList(_OfRules):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each rule; what else the sources said on stderr."""
         out = console(self)
-        cluster, rules = self.read(options)
+        cluster, rules = self.read(options, source_of(options, config(self)))
         for one in rules.sets:
             revision = f", revision {one.revision}" if one.revision else ""
             out.print(f"{one.source}: {len(one.rules)} rules, read at {one.read_at}{revision}", soft_wrap=True)
@@ -103,7 +106,7 @@ class PolicyExplain(_OfRules):
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
         """A row for each rule that speaks of the server, or that its arrival on the host would break; the answer in words on stderr."""
         out = console(self)
-        cluster, rules = self.read(options)
+        cluster, rules = self.read(options, source_of(options, config(self)))
         server = _server(cluster, options.server)
         if options.host is None:
             out.print(f"{server.name} ({server.id}) is on {server.host}", soft_wrap=True)
@@ -122,6 +125,45 @@ class PolicyExplain(_OfRules):
         else:
             out.print(f"{server.name} may go to {options.host}" + (", against what should be" if against else ""), soft_wrap=True)
         return ("Rule", "Who says so", "Weight", "Text"), against
+
+
+class PolicyExport(_OfRules):
+    """Tell Nova the rules that its own scheduler can enforce, and say of the others why it cannot; without --apply nothing is changed."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Options."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--to", metavar="nova", choices=["nova"], required=True, help="Whom to tell; nova is the only one yet.")
+        parser.add_argument("--apply", action="store_true", help="Change Nova; without it only what would be changed is shown.")
+        return parser
+
+    def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+        """A row for each rule; the sums, and what is left over from earlier rules, on stderr."""
+        if options.apply and options.cloud is None:
+            raise UsageError("--apply changes Nova, and a snapshot is only a file: give --cloud instead of --snapshot")
+        out, source = console(self), source_of(options, config(self))
+        cluster, rules = self.read(options, source)
+        found = exports(Catalog(cluster), rules.rules)
+        todo = changes(found)
+        if options.apply and isinstance(source, CloudSource):
+            write(source, cluster, todo, lambda text: out.print(text, soft_wrap=True))
+        for note in (*rules.notes, *leftovers(cluster, found)):
+            out.print(f"note: {note}", soft_wrap=True)
+        out.print(_sums(found, len(todo), options.apply), soft_wrap=True)
+        return ("Source", "Where", "Rule", "Export", "Nova"), [
+            (one.rule.origin.source, one.rule.origin.where, one.rule.says.rule, "written" if one.state == "write" and options.apply else one.state,
+             one.text) for one in found]
+
+
+def _sums(found: Sequence[Export], todo: int, applied: bool) -> str:
+    """How it stands with the rules, and what to do next."""
+    count = Counter(one.state for one in found)
+    there = f"of {len(found)} rules Nova enforces {count['there']} already and cannot enforce {count['no']}"
+    if not todo:
+        return f"{there}; nothing is to be changed"
+    if applied:
+        return f"{there}; {count['write']} are written, with {todo} changes"
+    return f"{there}; {count['write']} can be written, with {todo} changes that --apply makes"
 
 
 def _server(cluster: Cluster, name: str) -> Server:

@@ -4,6 +4,7 @@ Nova refuses nothing, servers end where the plan said, no rule is broken, the fi
 second audit finds nothing worth doing.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,58 @@ def test_rules_of_a_policy(command: Command, built: Scenario, tmp_path: Path) ->
     assert any(f"allows 1 move in 1 h; {made} made" in one["text"] for one in plan["refused"])
     for server in (first, second, third):
         connection.compute.delete_server_metadata(server, ["placewright:apart"])
+
+
+def test_rules_that_nova_enforces_itself(command: Command, built: Scenario, tmp_path: Path) -> None:
+    """Exported once, Nova's own scheduler refuses what the rules refuse and admits what they admit; exported twice, nothing is asked for."""
+    connection = command.cloud.connection
+    compute = connection.compute
+    cluster = read_cluster(connection)
+    server = built.members["plain"][0]
+    mine = cluster.server_by_id[server]
+    # Of those that would take it: not the dedicated ones, and the emptiest first.
+    hosts = [host.name for host in cluster.hosts if host.name != mine.host and not any(
+        key.startswith("trait:") for one in host.aggregates for key in cluster.aggregate_by_id[one].metadata)]
+    open_one, foreign, flavored, shut = sorted(hosts, key=lambda host: len(cluster.servers_on[host]))[:4]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"version: 1\nrules:\n"
+                     f"  - {{rule: exclusive, hosts: {{name: {foreign}}}, servers: {{project: \"{'0' * 32}\"}}}}\n"
+                     f"  - {{rule: exclusive, hosts: {{name: {flavored}}}, servers: {{flavor: nobody}}}}\n"
+                     f"  - {{rule: exclusive, hosts: {{name: {open_one}}}, servers: {{project: \"{mine.project}\"}}}}\n"
+                     f"  - {{rule: quarantine, hosts: {{name: {shut}}}, why: a test}}\n"
+                     f"  - {{rule: keep, servers: {{id: \"{server}\"}}}}\n")
+    words = ("policy", "export", "--to", "nova", "--cloud", "testbed", "--policy", f"file:{rules}", "-f", "json")
+
+    def states(*more: str) -> list[str]:
+        done = command.run(*words, *more)
+        assert done.code == 0, done.remarks
+        return [row["Export"] for row in json.loads(done.out)]
+
+    def ours() -> dict[str, tuple[list[str], dict[str, str]]]:
+        return {one.name: (one.hosts, one.metadata) for one in compute.aggregates() if "placewright_rule" in one.metadata}
+
+    try:
+        assert states() == ["write"] * 4 + ["no"]
+        assert ours() == {}
+        assert states("--apply") == ["written"] * 4 + ["no"]
+        made = ours()
+        assert len(made) == 3
+        assert states() == states("--apply") == ["there"] * 4 + ["no"]
+        assert ours() == made
+        disabled = [one for one in compute.services(binary="nova-compute") if one.status == "disabled"]
+        assert [(one.host, one.disabled_reason.split()[0]) for one in disabled] == [(shut, "placewright_rule")]
+        for host in (foreign, flavored, shut):
+            with pytest.raises(RuntimeError):
+                scenario.move_server(connection, server, host)
+        scenario.move_server(connection, server, open_one)
+        assert read_cluster(connection).server_by_id[server].host == open_one
+    finally:
+        for aggregate in [one for one in compute.aggregates() if "placewright_rule" in one.metadata]:
+            for host in aggregate.hosts:
+                compute.remove_host_from_aggregate(aggregate, host)
+            compute.delete_aggregate(aggregate)
+        scenario.enable_host(connection, shut)
+    scenario.move_server(connection, server, foreign)
 
 
 def test_fewer_hosts(command: Command) -> None:

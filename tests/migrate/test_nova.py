@@ -32,6 +32,7 @@ class Double:
         self.events = []
         self.left = {}  # completed live migrations by source
         self.services = [{"id": "svc", "host": "h1", "binary": "nova-compute", "status": "enabled"}]
+        self.aggregates = []
         self.broken = {}  # "METHOD /path" -> (status, body), or a list of such answers
         self.date = "Sun, 01 Mar 2026 12:00:00 GMT"
         self.log = []  # (method, path, body, microversion)
@@ -97,6 +98,19 @@ class Double:
         self.services[0].update(body)
         return 200, {"service": self.services[0]}
 
+    def list_aggregates(self, query, body):
+        return 200, {"aggregates": self.aggregates}
+
+    def make_aggregate(self, query, body):
+        self.aggregates.append({"id": len(self.aggregates) + 1, "hosts": [], "metadata": {}, **body["aggregate"]})
+        return 200, {"aggregate": {"id": len(self.aggregates), **body["aggregate"]}}  # Nova's answer has neither hosts nor metadata
+
+    def change_aggregate(self, query, body, number):
+        one = self.aggregates[int(number) - 1]
+        one["metadata"].update(body.get("set_metadata", {}).get("metadata", {}))
+        one["hosts"] += [what["host"] for what in body.values() if "host" in what]
+        return 200, {"aggregate": one}
+
     def allocation(self, query, body, consumer):
         return 200, {"allocations": self.allocations.get(consumer, {})}
 
@@ -123,6 +137,9 @@ class Double:
         ("GET", "/compute/v2.1/servers/a/os-instance-actions/req-1", actions),
         ("GET", "/compute/v2.1/os-services", list_services),
         ("PUT", "/compute/v2.1/os-services/svc", put_service),
+        ("GET", "/compute/v2.1/os-aggregates", list_aggregates),
+        ("POST", "/compute/v2.1/os-aggregates", make_aggregate),
+        ("POST", r"/compute/v2.1/os-aggregates/(\d+)/action", change_aggregate),
         ("GET", r"/placement/allocations/(\w+)", allocation),
         ("GET", "/placement/?", placement_versions),
     )
@@ -612,3 +629,47 @@ def test_service_refused(double, cloud, name, broken, message):
     double.broken.update(broken)
     with pytest.raises(CallFailed, match=message):
         started(cloud, switch(name, "disabled"))
+
+
+# ---- aggregates
+
+KEPT = {"filter_tenant_id": "p1", "placewright_rule": "file:rules.yaml line 3"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"GET /compute/v2.1/os-aggregates": (500, b"x")}, "HTTP 500"),
+        ({"POST /compute/v2.1/os-aggregates": (403, {"forbidden": {"message": "no"}})}, "HTTP 403: no"),
+        ({"POST /compute/v2.1/os-aggregates": (409, {"conflictingRequest": {"message": "exists"}})}, "HTTP 409: exists"),
+        ({"POST /compute/v2.1/os-aggregates/1/action": (404, {"itemNotFound": {"message": "no host"}})}, "no host"),
+    ],
+)
+def test_aggregate_refused(double, cloud, broken, message):
+    double.broken.update(broken)
+    with pytest.raises(CallFailed, match=message):
+        cloud.reserve("kept", ("h1",), KEPT)
+
+
+def test_an_aggregate_is_made_and_hosts_join_it_last(double, cloud):
+    cloud.reserve("kept", ("h1", "h2"), KEPT)
+    assert double.sent("POST", "/os-aggregates") == [{"aggregate": {"name": "kept"}}]
+    joining = [{"add_host": {"host": "h1"}}, {"add_host": {"host": "h2"}}]
+    assert double.sent("POST", "/os-aggregates/1/action") == [{"set_metadata": {"metadata": KEPT}}, *joining]
+
+
+def test_an_aggregate_gets_only_what_it_lacks(double, cloud):
+    double.aggregates = [{"id": 1, "name": "kept", "hosts": ["h1", "h3"], "metadata": {**KEPT, "ssd": "true"}}]
+    cloud.reserve("kept", ("h1", "h2"), KEPT)
+    assert double.sent("POST", "/os-aggregates/1/action") == [{"add_host": {"host": "h2"}}]
+    cloud.reserve("kept", ("h1", "h2"), KEPT)
+    assert len([entry for entry in double.log if entry[0] == "POST"]) == 1
+    assert double.aggregates[0]["hosts"] == ["h1", "h3", "h2"]
+
+
+def test_an_aggregate_that_was_begun_is_completed(double, cloud):
+    double.broken["POST /compute/v2.1/os-aggregates/1/action"] = [(503, b"busy")] * 3
+    with pytest.raises(CallFailed, match="HTTP 503"):
+        cloud.reserve("kept", ("h1",), KEPT)
+    cloud.reserve("kept", ("h1",), KEPT)
+    assert double.aggregates == [{"id": 1, "name": "kept", "hosts": ["h1"], "metadata": KEPT}]

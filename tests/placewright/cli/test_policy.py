@@ -1,10 +1,18 @@
 """The commands about rules, and audits by rules: what is told, and what is refused."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from migrate.cloud import CallFailed, Outcome
+from migrate.plan import ServiceStateInput
+from optimizer.cluster import Aggregate, Cluster
+from optimizer.snapshot import read_snapshot
+from placewright.sources import CloudSource
 from tests.placewright.cli.conftest import Run
 
 RULES = """version: 1
@@ -38,6 +46,14 @@ def rules(tmp_path: Path) -> str:
     (["explain", "--snapshot", "SNAPSHOT"], 2, "the following arguments are required: SERVER"),
     (["explain", "ghost", "--snapshot", "SNAPSHOT"], 1, "there is no server 'ghost' in "),
     (["explain", "web0", "--host", "ghost", "--snapshot", "SNAPSHOT"], 1, "there is no host 'ghost'"),
+    (["export", "--snapshot", "SNAPSHOT"], 2, "the following arguments are required: --to"),
+    (["export", "--to", "keystone", "--snapshot", "SNAPSHOT"], 2, "invalid choice: 'keystone'"),
+    (["export", "--to", "nova"], 2, "one of the arguments --cloud --snapshot is required"),
+    (["export", "--to", "nova", "--snapshot", "SNAPSHOT", "--cloud", "x"], 2, "not allowed with argument"),
+    (["export", "--to", "nova", "--snapshot", "SNAPSHOT", "--apply"], 2, "--apply changes Nova, and a snapshot is only a file: give --cloud"),
+    (["export", "--to", "nova", "--snapshot", "none.json"], 1, "none.json"),
+    (["export", "--to", "nova", "--cloud", "none", "--apply"], 1, "There is no cloud 'none' in clouds.yaml"),
+    (["export", "--to", "nova", "--snapshot", "SNAPSHOT", "--policy", "file:none.yaml"], 1, "cannot be read: No such file or directory"),
 ])
 def test_what_is_refused(run: Run, snapshot: Path, rules: str, words: list[str], code: int, said: str) -> None:
     ended = run("policy", *(snapshot if word == "SNAPSHOT" else word for word in words))
@@ -115,3 +131,88 @@ def test_audit_and_apply_by_rules(run: Run, snapshot: Path, rules: str) -> None:
     Path("site.conf").write_text(f"[policy]\nsources = {rules}\n")
     again = run("--config-file", "site.conf", "audit", "run", "repair", "--snapshot", snapshot, "-f", "json")
     assert len(again.rows) == len(ended.rows)
+
+
+EXPORTED = """version: 1
+rules:
+  - rule: exclusive
+    hosts: {name: [c, d]}
+    servers: {project: p1}
+  - rule: quarantine
+    hosts: {name: b}
+    why: broken fan
+  - rule: keep
+    servers: {name: web0}
+"""
+
+
+class FakeNova:
+    """What the export asks of Nova is done to the cluster of the class; a host named in ``refuses`` is refused."""
+
+    cluster: ClassVar[Cluster]
+    asked: ClassVar[list[str]]
+    refuses: ClassVar[str] = ""
+
+    def __init__(self, connection: object, observe: object) -> None:
+        """Nothing is asked yet."""
+
+    def set_service(self, what: ServiceStateInput) -> Outcome:
+        """Disable a service."""
+        if what.resource_name == self.refuses:
+            raise CallFailed("HTTP 403: Policy doesn't allow it")
+        self.asked.append(f"disable {what.resource_name}")
+        host = replace(self.cluster.host_by_name[what.resource_name], status="disabled", disabled_reason=what.disabled_reason)
+        FakeNova.cluster = replace(self.cluster, hosts=tuple(host if one.name == host.name else one for one in self.cluster.hosts))
+        return Outcome("SUCCEEDED")
+
+    def reserve(self, aggregate: str, hosts: tuple[str, ...], metadata: Mapping[str, str]) -> None:
+        """Make an aggregate."""
+        self.asked.append(f"reserve {' '.join(hosts)}")
+        inside = tuple(replace(one, aggregates=(*one.aggregates, "new")) if one.name in hosts else one for one in self.cluster.hosts)
+        FakeNova.cluster = replace(self.cluster, hosts=inside, aggregates=(Aggregate(id="new", name=aggregate, metadata=metadata),))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, snapshot: Path, tmp_path: Path) -> type[FakeNova]:
+    """A cloud that is the named cluster, and rules of which two can be exported."""
+    (tmp_path / "rules.yaml").write_text(EXPORTED)
+    FakeNova.cluster, FakeNova.asked, FakeNova.refuses = read_snapshot(snapshot), [], ""
+    monkeypatch.setattr("placewright.export.NovaCloud", FakeNova)
+    monkeypatch.setattr(CloudSource, "connection", None)
+    monkeypatch.setattr(CloudSource, "cluster", lambda self: FakeNova.cluster)
+    return FakeNova
+
+
+def test_export_shows_first(run: Run, fake: type[FakeNova], snapshot: Path) -> None:
+    for source in (("--snapshot", snapshot), ("--cloud", "x")):
+        ended = run("policy", "export", "--to", "nova", "--policy", "file:rules.yaml", *source, "-f", "json")
+        assert ended.code == 0, ended.err
+        assert [(row["Where"], row["Rule"], row["Export"]) for row in ended.rows] == [
+            ("line 3", "exclusive", "write"), ("line 6", "quarantine", "write"), ("line 9", "keep", "no")]
+        assert "of 3 rules Nova enforces 0 already and cannot enforce 1; 2 can be written, with 2 changes that --apply makes" in ended.err
+        assert "selects no server (project p1)" in ended.err
+    assert fake.asked == []
+
+
+def test_export_is_done_once(run: Run, fake: type[FakeNova]) -> None:
+    words = ("policy", "export", "--to", "nova", "--policy", "file:rules.yaml", "--cloud", "x", "--apply", "-f", "json")
+    first = run(*words)
+    assert [row["Export"] for row in first.rows] == ["written", "written", "no"]
+    assert "disabling nova-compute on b" in first.err
+    assert "2 are written, with 2 changes" in first.err
+    assert fake.asked == ["disable b", "reserve c d"]
+    again = run(*words)
+    assert [row["Export"] for row in again.rows] == ["there", "there", "no"]
+    assert "nothing is to be changed" in again.err
+    assert len(fake.asked) == 2
+    Path("rules.yaml").write_text("version: 1\nrules: []\n")
+    assert "note: b was disabled for file:rules.yaml line 6: broken fan; none of these rules asks for it any more" in run(*words).err
+    assert len(fake.asked) == 2
+
+
+def test_export_that_nova_refuses(run: Run, fake: type[FakeNova]) -> None:
+    fake.refuses = "b"
+    ended = run("policy", "export", "--to", "nova", "--policy", "file:rules.yaml", "--cloud", "x", "--apply")
+    assert (ended.code, ended.out) == (1, "")
+    assert ("placewright: disabling nova-compute on b: HTTP 403: Policy doesn't allow it (0 of 2 changes are made; the command can be run again)"
+            in ended.err)
