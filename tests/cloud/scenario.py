@@ -160,7 +160,7 @@ def clear(connection: Connection, prefix: str = "pw") -> None:
         if service.status == "disabled":
             enable_host(connection, service.host)
     _in_parallel(lambda server: compute.delete_server(server, ignore_missing=True), _servers(connection, prefix))
-    _until(lambda: not _servers(connection, prefix), f"servers named {prefix}-* to be gone")
+    until(lambda: not _servers(connection, prefix), f"servers named {prefix}-* to be gone")
     measures.forget(connection, f"{prefix}-")
     # An aggregate with a zone gives up its hosts only when no server is left on them.
     for aggregate in [a for a in compute.aggregates() if a.name.startswith(f"{prefix}-")]:
@@ -207,7 +207,7 @@ def _ensure_trait(connection: Connection, trait: str, hosts: tuple[str, ...]) ->
             placement.put(path, json={**body, "traits": [*body["traits"], trait]}, microversion=PLACEMENT_MICROVERSION)
             return False  # the next look shows whether nova-compute was faster (HTTP 409)
 
-        _until(given, f"{host} to have {trait}", 30)
+        until(given, f"{host} to have {trait}", 30)
 
 
 # ---- boot
@@ -266,7 +266,7 @@ def _settle(connection: Connection, prefix: str, plans: tuple[Plan, ...]) -> dic
                 raise RuntimeError(f"{server.name} is in ERROR: {fault.get('message')}")
         return seen if all(seen[p.name].status == "ACTIVE" for p in plans) else {}
 
-    booted = _until(all_built, f"{len(plans)} servers to be ACTIVE")
+    booted = until(all_built, f"{len(plans)} servers to be ACTIVE")
     stray = [f"{p.name} on {booted[p.name].compute_host}" for p in plans if booted[p.name].compute_host != p.host]
     if stray:
         raise RuntimeError(f"not where they were planned: {', '.join(stray)}")
@@ -306,19 +306,19 @@ def _guest(server: Server, plan: Plan, flavor_id: str) -> Guest:
 def delete_server(connection: Connection, server: str) -> None:
     """Delete a server and wait until it is gone."""
     connection.compute.delete_server(server)
-    _until(lambda: connection.compute.find_server(server) is None, f"server {server} to be gone")
+    until(lambda: connection.compute.find_server(server) is None, f"server {server} to be gone")
 
 
 def disable_host(connection: Connection, host: str, reason: str = "a disk is to be replaced") -> None:
     """Disable a compute service and wait until Placement knows."""
     connection.compute.disable_service(_service(connection, host), disabled_reason=reason)
-    _until(lambda: "COMPUTE_STATUS_DISABLED" in host_traits(connection, host), f"{host} to be disabled in Placement")
+    until(lambda: "COMPUTE_STATUS_DISABLED" in host_traits(connection, host), f"{host} to be disabled in Placement")
 
 
 def enable_host(connection: Connection, host: str) -> None:
     """Enable a compute service and wait until Placement knows."""
     connection.compute.enable_service(_service(connection, host))
-    _until(lambda: "COMPUTE_STATUS_DISABLED" not in host_traits(connection, host), f"{host} to be enabled in Placement")
+    until(lambda: "COMPUTE_STATUS_DISABLED" not in host_traits(connection, host), f"{host} to be enabled in Placement")
 
 
 def move_server(connection: Connection, server: str, host: str) -> None:
@@ -332,10 +332,10 @@ def move_server(connection: Connection, server: str, host: str) -> None:
         new = [migration for migration in migrations(connection, server) if migration["id"] > before]
         return new[0] if new and new[0]["status"] in ("completed", "error", "failed", "cancelled") else None
 
-    outcome = _until(ended, f"the migration of {server} to end")
+    outcome = until(ended, f"the migration of {server} to end")
     if outcome["status"] != "completed":
         raise RuntimeError(f"the migration of {server} to {host} ended as {outcome['status']}")
-    _until(lambda: connection.compute.get_server(server).compute_host == host, f"{server} to be on {host}")
+    until(lambda: connection.compute.get_server(server).compute_host == host, f"{server} to be on {host}")
 
 
 # ---- looking
@@ -370,7 +370,8 @@ def _checked(answer: Any) -> Any:
     return answer
 
 
-def _until(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+def until(look: Callable[[], Any], what: str, seconds: float = 120) -> Any:
+    """Wait until a look finds something, and return that; TimeoutError when it takes too long."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:

@@ -1,5 +1,6 @@
 """What others do between audit and apply: the action is skipped with the reason, the rest goes on, exit code 3."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,41 @@ def test_the_cloud_changed_after_the_audit(cloud: Cloud, fresh_scenario: Scenari
             assert "disabled" in ended[uuid]["text"]
     after = read_cluster(connection)
     assert check(nova.constraints(after), after, placement_of(after)) == []
+
+
+def test_the_cloud_changes_under_way(cloud: Cloud, fresh_scenario: Scenario, tmp_path: Path) -> None:
+    """A host is drained; while the first servers move, others delete, resize and move some of those to come, and close a host."""
+    command, connection = Command(cloud, tmp_path), cloud.connection
+    compute = connection.compute
+    plan = command.audit("host_maintenance", "--param", "maintenance_node=compute-3")
+    planned = list(moves(plan).items())
+    (_, first), *_, (resized, other), (deleted, gone), (moved, away) = planned
+    before = len(scenario.migrations(connection, first["resource_id"]))
+    closed = next(what["destination_node"] for _, what in reversed(planned[1:-3]))
+    elsewhere = [h for h in ("compute-2", "compute-4", "compute-6") if h not in (away["destination_node"], closed)]
+    report_file = tmp_path / "report.json"
+    program = command.begin(*command.application, "--report", str(report_file))
+    scenario.until(lambda: len(scenario.migrations(connection, first["resource_id"])) > before, "the first migration to begin")
+    scenario.disable_host(connection, closed)
+    compute.delete_server(gone["resource_id"])
+    bigger = next(flavor for flavor in compute.flavors() if flavor.name == "pw-large")
+    compute.resize_server(other["resource_id"], bigger.id)
+    assert any(_goes(connection, away["resource_id"], host) for host in elsewhere)
+    _, remarks = program.communicate(timeout=600)
+    scenario.enable_host(connection, closed)
+
+    assert program.returncode == 3, remarks
+    ended = {action["uuid"]: action for action in json.loads(report_file.read_text())["actions"]}
+    cluster = read_cluster(connection)
+    for uuid in (deleted, moved, resized):
+        assert ended[uuid]["state"] == "SKIPPED", ended[uuid]
+    assert "does not exist any more" in ended[deleted]["text"]
+    assert "it was moved since the plan was made" in ended[moved]["text"]
+    for uuid, what in planned[:-3]:
+        done = ended[uuid]
+        assert done["state"] == "SUCCEEDED" or ("disabled" in done["text"] and what["destination_node"] == closed), done
+        assert cluster.server_by_id[what["resource_id"]].host == what["destination_node" if done["state"] == "SUCCEEDED" else "source_node"]
+    assert check(nova.constraints(cluster), cluster, placement_of(cluster)) == []
 
 
 def _goes(connection: Any, server: str, host: str) -> bool:

@@ -56,13 +56,20 @@ def test_learned() -> None:
     assert datetime.now(UTC) - source.since == pytest.approx(timedelta(hours=48), abs=timedelta(seconds=5))
 
 
-@pytest.mark.parametrize("more", [
-    [past(n, 1, 500, kind="migration") for n in range(10, 30)],  # cold ones
-    [past(n, 7, 500) for n in range(10, 30)],  # of servers that are gone
-    [past(10, 1, 500 + n) for n in range(20)],  # at the same time from the same host
+@pytest.mark.parametrize(("more", "at_once"), [
+    ([past(n, 1, 500, kind="migration") for n in range(10, 30)], 1),  # cold ones
+    ([past(n, 7, 500) for n in range(10, 30)], 1),  # of servers that are gone
+    ([past(10, 1, 500 + n) for n in range(20)], 2),  # at the same time from the same host
 ])
-def test_what_does_not_count(more: list[PastMigration]) -> None:
-    model, _ = learned(MODEL, CLUSTER, Recorded([*REGULAR, *more]), 24)
+def test_what_does_not_count(more: list[PastMigration], at_once: int) -> None:
+    model, _ = learned(replace(MODEL, live_per_source=at_once), CLUSTER, Recorded([*REGULAR, *more]), 24)
+    assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
+
+
+def test_the_time_in_the_queue_is_no_time_of_the_migration() -> None:
+    """All are asked for at once, and the host sends them one by one."""
+    until = [sum(3 + 10 * gib for gib in SIZES[:n + 1]) for n in range(len(SIZES))]
+    model, _ = learned(MODEL, CLUSTER, Recorded([past(0, gib, end) for gib, end in zip(SIZES, until, strict=True)]), 24)
     assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
 
 
