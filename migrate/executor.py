@@ -276,13 +276,14 @@ class _Run:
 
     def _start(self, step: _Step) -> None:
         """Nothing is asked of the cloud that is not in the journal before."""
+        step.attempts += 1
         try:
             step.trace = self._cloud.prepare(step.action)
         except CallFailed as error:
-            self._end(step, "FAILED", str(error))
+            self._put_off(step, str(error))
             return
         # Marked first: an interruption while the request is under way must not make it look as if never sent.
-        step.state, step.started, step.attempts = "ONGOING", self._cloud.now(), step.attempts + 1
+        step.state, step.started = "ONGOING", self._cloud.now()
         try:
             self._journal.write(step.action.uuid, self._entry(step))
         except JournalError as error:
@@ -292,12 +293,15 @@ class _Run:
         try:
             step.handle = self._cloud.start(step.action, step.trace)
         except NotNow as error:
-            step.not_before = self._cloud.now() + NOT_NOW_S
-            self._not_begun(step, str(error))
+            self._put_off(step, str(error))
         except CallFailed as error:
             self._end(step, "FAILED", str(error))
         else:
             self._tell(step, step.note or "started")
+
+    def _put_off(self, step: _Step, text: str) -> None:
+        step.not_before = self._cloud.now() + NOT_NOW_S
+        self._not_begun(step, text)
 
     def _parents_note(self, step: _Step) -> str:
         for uuid in step.action.parents:

@@ -522,6 +522,25 @@ def test_asked_for_again_but_not_without_end(refusal, times, state):
     assert state == "SUCCEEDED" or text(done, "a>h2") in ("HTTP 409: not now", "lost on the way")
 
 
+@pytest.mark.parametrize(("times", "state"), [(START_ATTEMPTS - 1, "SUCCEEDED"), (START_ATTEMPTS, "FAILED")])
+def test_records_that_cannot_be_read_before_a_start(times, state):
+    """Nothing is asked for without them."""
+    class Forgetful(SimulatedCloud):
+        left = times
+
+        def prepare(self, action):
+            self.left -= 1
+            if self.left >= 0:
+                raise CallFailed("HTTP 503: no records")
+            return super().prepare(action)
+
+    cloud = Forgetful(START, rules)
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, NoJournal())
+    assert states(done) == {"a>h2": state}
+    assert (cloud.cluster == START) == (state == "FAILED")
+    assert state == "SUCCEEDED" or text(done, "a>h2") == "HTTP 503: no records"
+
+
 def test_not_now_is_judged_afresh():
     """What Nova was in the middle of is seen at the next look."""
     cloud = Reluctant(START, rules, changes=[Change(2.0, lambda seen: replace(seen, servers=tuple(
