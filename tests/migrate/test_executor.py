@@ -674,8 +674,8 @@ def test_died_once_at_any_moment():
         assert now.cluster == cloud.cluster
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.deferred(lambda: scenarios()), st.lists(st.integers(0, 60), max_size=12))
+@settings(max_examples=500, deadline=None)
+@given(st.deferred(lambda: scenarios()), st.lists(st.integers(0, 24), min_size=3, max_size=12))
 def test_died_at_many_moments(scenario, deaths):
     """Faults, and what others do, go on meanwhile: each server is where the plan wants it, or there is a reason why it is not."""
     start, actions, faults, changes, limits, seed = scenario
