@@ -22,11 +22,12 @@ from optimizer.solvers.stop import MaxRuntime
 from placewright.audit import assembled, nova_rules, ways_of
 from placewright.policies import recalled
 from placewright.sources import Source, without_partial_load
+from placewright.timing import learned
 from strategies.registry import strategy as find_strategy
 
 
 def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_limit_s: float, seed: int, threads: int, model: TimeModel,
-              say: Callable[[str], None], limits: Limits = USUAL_LIMITS) -> Plan:
+              say: Callable[[str], None], limits: Limits = USUAL_LIMITS, learn_hours: float = 0.0) -> Plan:
     """The plan by which everything that succeeded of another (``entries`` by action) is taken back, as far as rules and room allow it by now.
 
     Servers that somebody has moved since are left alone. Raises PlacewrightError; nothing is changed.
@@ -50,13 +51,14 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     problem = Problem(opened, (*nova_rules(opened, parameters, rules.policy), *rules.policy.constraints, others), ((Term(wish),), (Term(Moves()),)))
     say(f"looking for the way back of {len(homes)} servers")
     result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
+    model, times = learned(model, cluster, source, learn_hours)
     steps = plan_steps(problem, result.placement, lambda placement: services,
                        lambda before, after, move: f"plan {plan.uuid} moved it from {homes.get(move.server, move.destination)}", model,
                        ways_of(parameters, rules.policy), limits=limits)
     home = sum(steps.placement[server] == place for server, place in homes.items())
     undone = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(undone, message=f"Takes back plan {plan.uuid}: {home} of {len(homes)} servers return, {len(services)} services are switched back.",
-                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", notes=(*notes, *undone.notes), policies=_lasting(plan),
+                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", notes=(*notes, *undone.notes, *times), policies=_lasting(plan),
                    refused=(*steps.left_out, *_kept_away(problem, homes, steps.placement)))
 
 

@@ -175,7 +175,8 @@ class PlanUndo(Rows):
         with stopped_by_ctrl_c(), out.status("starting") as status:
             entries = entries_of(Database(database_url(conf)), plan)
             undo = undo_plan(plan, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
-                             threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf))
+                             threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf),
+                             learn_hours=conf.time_model.learn_hours)
         if options.out is not None:
             write_plan(undo, options.out)
         remarks(undo, out)

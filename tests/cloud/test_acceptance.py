@@ -72,6 +72,18 @@ def test_the_threshold_is_reached(command: Command) -> None:
     assert plan["levels"][0]["gap"] == 0
 
 
+def test_a_plan_is_taken_back(command: Command) -> None:
+    before = read_cluster(command.cloud.connection)
+    plan = command.audit("workload_stabilization", "--param", "aggressiveness=5", "--max-moves", "2")
+    assert len(plan["actions"]) == 2
+    carried_out(command, plan)
+    back = command.undo()
+    assert "2 of 2 servers return, 0 services are switched back" in back["message"]
+    done, report = command.apply()
+    assert (done.code, report["counts"]) == (0, {"SUCCEEDED": 2}), done.remarks
+    assert placement_of(read_cluster(command.cloud.connection)) == placement_of(before)
+
+
 def test_even_load(command: Command) -> None:
     plan = command.audit("workload_stabilization")
     assert plan["actions"]
@@ -82,8 +94,7 @@ def test_even_load(command: Command) -> None:
 
 
 def test_drain_a_host(command: Command, built: Scenario) -> None:
-    """And take it back."""
-    cluster = before = read_cluster(command.cloud.connection)
+    cluster = read_cluster(command.cloud.connection)
     tied = {server for role in ("affinity", "locked", "dedicated") for server in built.members[role]}
     fullest = max(cluster.hosts, key=lambda h: (not tied & {s.id for s in cluster.servers_on[h.name]}, len(cluster.servers_on[h.name]))).name
     arguments = ("--param", f"maintenance_node={fullest}")
@@ -91,12 +102,8 @@ def test_drain_a_host(command: Command, built: Scenario) -> None:
     _, cluster = carried_out(command, plan)
     assert cluster.servers_on[fullest] == ()
     assert cluster.host_by_name[fullest].status == "disabled"
-    again = Command(command.cloud, command.directory / "again", command.database)
-    again.directory.mkdir()
-    nothing_worth_doing(again, "host_maintenance", *arguments)
-    _, cluster = carried_out(command, command.undo())
-    assert placement_of(cluster) == placement_of(before)
-    assert cluster.host_by_name[fullest].status == "enabled"
+    nothing_worth_doing(command, "host_maintenance", *arguments)
+    scenario.enable_host(command.cloud.connection, fullest)
 
 
 def test_servers_that_cannot_leave_a_drained_host_are_named(command: Command, built: Scenario) -> None:
