@@ -6,19 +6,10 @@ move is one step, and no way is shorter than the number of servers that are not 
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from optimizer.arrays import Arrays, Index
 
 State = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Detour:
-    """The moves (server, place) in their order, None where there are none; ``exhausted`` when every way was looked at."""
-
-    moves: tuple[tuple[int, int], ...] | None
-    exhausted: bool
 
 
 class Maze:
@@ -52,8 +43,8 @@ class Maze:
             for h in hosts:
                 self.limit[g, h] = group.limit - int(group.held[h]) - there.count(h)
 
-    def way(self, goal: State, budget: int) -> Detour:
-        """The shortest way to ``goal`` (a place for each server), looking at ``budget`` moves at most."""
+    def way(self, goal: State, budget: int) -> tuple[tuple[int, int], ...] | None:
+        """The shortest way to ``goal`` (a place for each server): moves (server, place); None where there is none, or none in ``budget`` looks."""
         heap: list[tuple[int, int, int, State]] = [(_apart(self.start, goal), 0, 0, self.start)]
         came: dict[State, tuple[State, int, int] | None] = {self.start: None}
         steps = {self.start: 0}
@@ -61,7 +52,7 @@ class Maze:
         while heap:
             _, _, taken, state = heapq.heappop(heap)
             if state == goal:
-                return Detour(self._moves(came, state), False)
+                return self._moves(came, state)
             if taken > steps[state]:
                 continue
             free, count = self._room(state)
@@ -78,8 +69,8 @@ class Maze:
                         pushed += 1
                         heapq.heappush(heap, (taken + 1 + _apart(after, goal), -pushed, taken + 1, after))
             if budget <= 0:
-                return Detour(None, False)
-        return Detour(None, True)
+                return None
+        return None
 
     def _room(self, state: State) -> tuple[dict[int, list[int]], dict[tuple[int, int], int]]:
         """What is free on each host, and how many members of each group are on it."""

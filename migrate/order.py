@@ -167,7 +167,7 @@ class _Work:
         servers = self._candidates(region)
         goal = tuple(int(self.target[s]) if s in region else int(self.where[s]) for s in servers)
         places = [self._open_to(s, home) for s, home in zip(servers, goal, strict=True)]
-        moves = Maze(self.arrays, self.where, servers, places).way(goal, _LOOKS).moves
+        moves = Maze(self.arrays, self.where, servers, places).way(goal, _LOOKS)
         self.looks -= _LOOKS
         if moves is None or (most is not None and len(moves) > most):
             return False
