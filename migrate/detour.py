@@ -49,7 +49,7 @@ class Maze:
         came: dict[State, tuple[State, int, int] | None] = {self.start: None}
         steps = {self.start: 0}
         pushed = 0
-        while heap:
+        while heap and budget > 0:
             _, _, taken, state = heapq.heappop(heap)
             if state == goal:
                 return self._moves(came, state)
@@ -68,8 +68,6 @@ class Maze:
                         steps[after], came[after] = taken + 1, (state, n, place)
                         pushed += 1
                         heapq.heappush(heap, (taken + 1 + _apart(after, goal), -pushed, taken + 1, after))
-            if budget <= 0:
-                return None
         return None
 
     def _room(self, state: State) -> tuple[dict[int, list[int]], dict[tuple[int, int], int]]:

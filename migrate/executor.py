@@ -136,13 +136,7 @@ class _Step:
     cancelled: float | None = None  # when the cloud was asked to stop it
     arrived: Outcome | None = None  # the cloud calls it done; to be verified
     trace: Trace = field(default_factory=dict)
-    attempts: int = 0  # to start it
-    resumed: bool = False  # an earlier program has begun it, or was about to
-
-    @property
-    def asked_for(self) -> bool:
-        """Whether the cloud may be at it, or done with it."""
-        return self.resumed or self.attempts > 0
+    attempts: int = 0  # to start it, or to find it again; after the first the cloud may be at it, or done with it
 
     @property
     def over(self) -> bool:
@@ -167,7 +161,6 @@ class _Run:
             return _Step(action)
         step = _Step(action, entry.state, entry.text, trace=entry.trace, started=self._moment(entry.started_s), ended=self._moment(entry.ended_s))
         if step.state == "ONGOING":
-            step.resumed = True
             self._find_again(step)
         return step
 
@@ -253,10 +246,10 @@ class _Run:
         if not self._has_room(step):  # another action of this turn took it
             return
         step.note = self._parents_note(step)
-        if step.asked_for and not not_as_wanted(step.action, observed):
+        if step.attempts and not not_as_wanted(step.action, observed):
             self._end(step, "SUCCEEDED", "done, though nobody heard the answer")
             return
-        if step.asked_for and step.action.input_parameters.resource_id in observed.migration_of:  # it took its time
+        if step.attempts and step.action.input_parameters.resource_id in observed.migration_of:  # it took its time
             self._find_again(step)
             return
         try:

@@ -43,7 +43,8 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     done = replace(plan, actions=tuple(action for action in plan.actions if action.uuid in entries and entries[action.uuid].state == "SUCCEEDED"))
     homes, notes = _homes(done, cluster)
     services = tuple(_services(done, cluster))
-    rules = recalled(_lasting(plan), cluster)
+    lasting = _lasting(plan)
+    rules = recalled(lasting, cluster)
     back = {change.host: change.state for change in services}
     opened = replace(cluster, hosts=tuple(replace(host, status=back.get(host.name, host.status)) for host in cluster.hosts))
     others = Movable({server.id: (Obstacle(kind="undo", text="the plan has not moved it"),) for server in cluster.servers if server.id not in homes})
@@ -58,7 +59,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     home = sum(steps.placement[server] == place for server, place in homes.items())
     undone = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(undone, message=f"Takes back plan {plan.uuid}: {home} of {len(homes)} servers return, {len(services)} services are switched back.",
-                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", notes=(*notes, *undone.notes, *times), policies=_lasting(plan),
+                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", notes=(*notes, *undone.notes, *times), policies=lasting,
                    refused=(*steps.left_out, *_kept_away(problem, homes, steps.placement)))
 
 

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from migrate.plan import write_plan
 from placewright.audit import run_audit
 from placewright.cli.common import (
     Rows,
@@ -20,7 +19,7 @@ from placewright.cli.common import (
     stopped_by_ctrl_c,
     whole,
 )
-from placewright.cli.plan_view import COLUMNS, remarks, rows
+from placewright.cli.plan_view import COLUMNS, shown
 from placewright.config import limits, time_model
 from placewright.policy_table import vetoes
 from placewright.sources import CloudSource
@@ -62,12 +61,7 @@ class AuditRun(Rows):
                              max_moves=options.max_moves, time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
                              model=time_model(conf), say=status.update, limits=limits(conf),
                              learn_hours=conf.time_model.learn_hours)
-        if options.out is not None:
-            write_plan(plan, options.out)
-        remarks(plan, out)
-        if options.out is not None:
-            out.print(f"plan written to {options.out}", soft_wrap=True)
-        return COLUMNS, rows(plan)
+        return COLUMNS, shown(plan, out, options.out)
 
 
 def _assignment(text: str) -> tuple[list[str], Any]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from migrate.executor import Event
 from migrate.journal import Journal
-from migrate.plan import Plan, read_plan, write_plan
+from migrate.plan import Plan, read_plan
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import write_bytes
@@ -33,7 +33,7 @@ from placewright.cli.common import (
     stopped_by_ctrl_c,
     whole,
 )
-from placewright.cli.plan_view import COLUMNS, remarks, rows
+from placewright.cli.plan_view import COLUMNS, remarks, rows, shown
 from placewright.config import database_url, gnocchi_settings, limits, time_model
 from placewright.page import write_page
 from placewright.sources import CloudSource
@@ -177,12 +177,7 @@ class PlanUndo(Rows):
             undo = undo_plan(plan, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
                              threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf),
                              learn_hours=conf.time_model.learn_hours)
-        if options.out is not None:
-            write_plan(undo, options.out)
-        remarks(undo, out)
-        if options.out is not None:
-            out.print(f"plan written to {options.out}", soft_wrap=True)
-        return COLUMNS, rows(undo)
+        return COLUMNS, shown(undo, out, options.out)
 
 
 def _journal(conf: cfg.ConfigOpts, plan: Plan, resume: bool) -> AbstractContextManager[Journal]:

@@ -1,11 +1,12 @@
 """How a plan is shown: a row for each action, and remarks around it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from migrate.plan import Action, MigrateInput, Plan
+from migrate.plan import Action, MigrateInput, Plan, write_plan
 from placewright.cli.common import figures
 
 SHOWN_REFUSALS = 8
@@ -26,6 +27,16 @@ def _row(action: Action, number: Mapping[str, int]) -> tuple[Any, ...]:
         return (number[action.uuid], f"migrate {what.migration_type}", what.resource_name, what.source_node, what.destination_node,
                 after, *cost, action.reason)
     return number[action.uuid], f"service {what.state}", what.resource_name, "", "", after, *cost, action.reason
+
+
+def shown(plan: Plan, out: Console, file: Path | None) -> list[tuple[Any, ...]]:
+    """Write a new plan to a file, where one is named, and say all there is to say of it; the rows of its actions."""
+    if file is not None:
+        write_plan(plan, file)
+    remarks(plan, out)
+    if file is not None:
+        out.print(f"plan written to {file}", soft_wrap=True)
+    return rows(plan)
 
 
 def remarks(plan: Plan, out: Console) -> None:

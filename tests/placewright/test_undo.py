@@ -10,7 +10,7 @@ import pytest
 from migrate.duration import TimeModel
 from migrate.executor import Limits
 from migrate.journal import Entry
-from migrate.plan import Plan, PlanError
+from migrate.plan import Plan, PlanError, ServiceStateInput
 from optimizer.cluster import Cluster
 from optimizer.placement import placement_of
 from optimizer.snapshot import write_snapshot
@@ -123,6 +123,18 @@ def test_who_was_moved_since_or_is_gone_is_left_alone(drained: Site) -> None:
 def test_a_service_that_others_have_switched_since_is_left_alone(drained: Site) -> None:
     drained.now = replace(drained.now, hosts=tuple(replace(host, status="enabled") for host in drained.now.hosts))
     assert "5 of 5 servers return, 0 services" in drained.undo().message
+
+
+def test_a_service_that_the_plan_itself_has_switched_back_stays(drained: Site) -> None:
+    """Disabled for the time of the moves, and enabled at the end: as before the plan, so there is nothing to take back."""
+    disable = next(action for action in drained.plan.actions if isinstance(action.input_parameters, ServiceStateInput))
+    enable = replace(disable, uuid="enable", input_parameters=replace(disable.input_parameters, state="enabled", disabled_reason=None))
+    drained.plan = replace(drained.plan, actions=(*drained.plan.actions, enable))
+    drained.entries = {**drained.entries, "enable": Entry("SUCCEEDED", "done")}
+    drained.now = replace(drained.now, hosts=tuple(replace(host, status="enabled") for host in drained.now.hosts))
+    undo = drained.undo()
+    assert "5 of 5 servers return, 0 services" in undo.message
+    assert all(action.action_type == "migrate" for action in undo.actions)
 
 
 def test_where_others_have_taken_the_room_as_many_return_as_fit(drained: Site) -> None:
