@@ -77,6 +77,7 @@ class Node:
     traits: tuple[str, ...]
     enabled: bool = True
     up: bool = True
+    forced_down: bool = False
     disabled_reason: str | None = None
     kind: str = "QEMU"
     version: int = 8002000
@@ -291,6 +292,7 @@ class SyntheticCloud:
             traits=node.traits,
             status="enabled" if node.enabled else "disabled",
             state="up" if node.up else "down",
+            forced_down=node.forced_down,
             disabled_reason=node.disabled_reason,
             hypervisor_type=node.kind,
             hypervisor_version=node.version,

@@ -236,7 +236,7 @@ def _services(server: SyntheticServer, asked: _Asked) -> Any:
             "state": "up" if one.up else "down",
             "updated_at": now,
             "disabled_reason": one.disabled_reason,
-            "forced_down": False,
+            "forced_down": one.forced_down,
         }
         for one in nodes
     ]

@@ -191,6 +191,7 @@ class _Shares:
         self.bare: set[str] = set()
         self.elsewhere: set[str] = set()
         self._parts: dict[str, dict[str, Amounts]] = defaultdict(dict)
+        self._lost = {name for name, service in facts.services.by_host.items() if service.forced_down}
         self._collect(facts)
         leftovers = []
         for server in away:
@@ -245,7 +246,8 @@ class _Shares:
         )
 
     def _deal(self, server: Server, record: SeenMigration | None) -> None:
-        mine = self._parts.pop(server.id, {})
+        # What an evacuated server still holds on its old host goes when that comes back.
+        mine = {host: amounts for host, amounts in self._parts.pop(server.id, {}).items() if host == server.host or host not in self._lost}
         theirs = self._parts.pop(record.uuid or "", {}) if record else {}
         places = frozenset(mine) | frozenset(theirs) | {server.host}
         # While a server is under way its share of the source is held by the migration's UUID.
@@ -320,6 +322,7 @@ def _host(name: str, facts: Facts, hypervisor: Hypervisor, held: Amounts) -> Hos
         traits=root.traits if root else (),
         status="enabled" if service and service.enabled else "disabled",
         state="up" if service and service.up else "down",
+        forced_down=service is not None and service.forced_down,
         disabled_reason=service.disabled_reason if service else "it has no nova-compute service",
         hypervisor_type=hypervisor.kind,
         hypervisor_version=hypervisor.version,

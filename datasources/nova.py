@@ -80,6 +80,7 @@ class ComputeService:
     zone: str
     enabled: bool
     up: bool
+    forced_down: bool
     disabled_reason: str | None
 
 
@@ -200,6 +201,7 @@ def list_services(nova: Service, host: str | None = None) -> Services:
             zone=row["zone"],
             enabled=row["status"] == "enabled",
             up=row["state"] == "up" and not row.get("forced_down"),
+            forced_down=bool(row.get("forced_down")),
             disabled_reason=row.get("disabled_reason"),
         )
         for row in rows

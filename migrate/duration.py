@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
-from migrate.plan import Cost, MigrateInput, MigrationType
+from migrate.plan import Cost, MigrateInput
 from optimizer.cluster import Cluster, Flavor, Server
+from optimizer.movability import Way
 
 MB_PER_GB = 1024
 MIN_SAMPLES = 5
@@ -32,7 +33,7 @@ class TimeModel:
     live_overhead_s
         Checks, port bindings, switch-over. Default 5; a Nova with nothing to copy and no ports took about 2 s.
     cold_overhead_s
-        Power off, confirm, boot. Default 30, an assumption.
+        Power off, confirm, boot; also what an evacuation takes. Default 30, an assumption.
     shared_storage
         Whether local disks of servers lie on storage that all hosts share (Ceph, NFS) and so need no copy. Default
         false.
@@ -48,7 +49,7 @@ class TimeModel:
     shared_storage: bool = False
     live_per_source: int = 1
 
-    def overhead_s(self, migration_type: MigrationType) -> float:
+    def overhead_s(self, migration_type: Way) -> float:
         """The seconds that do not depend on what is copied."""
         return self.live_overhead_s if migration_type == "live" else self.cold_overhead_s
 
@@ -90,10 +91,10 @@ def advance(overhead_s: float, copy_mb: float, rate_mb_per_s: float, seconds: fl
     return overhead_s - passed, max(0.0, copy_mb - (seconds - passed) * rate_mb_per_s)
 
 
-def cost_of(cluster: Cluster, server: Server, migration_type: MigrationType, model: TimeModel) -> Cost:
-    """What migrating a server takes when nothing else migrates: GiB copied and expected seconds."""
+def cost_of(cluster: Cluster, server: Server, migration_type: Way, model: TimeModel) -> Cost:
+    """What migrating a server takes when nothing else migrates: GiB copied and expected seconds. From a host that is lost nothing is copied."""
     flavor = cluster.flavor_of(server)
-    copy_gb = 0.0 if model.shared_storage else local_disk_gb(flavor, server)
+    copy_gb = 0.0 if model.shared_storage or migration_type == "evacuate" else local_disk_gb(flavor, server)
     if migration_type == "live":
         copy_gb += flavor.memory_mb / MB_PER_GB * model.dirty_page_factor
     expected_s = model.overhead_s(migration_type) + copy_gb * MB_PER_GB / model.bandwidth_mb_per_s

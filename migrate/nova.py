@@ -26,13 +26,14 @@ from migrate.precheck import KIND
 from optimizer.cluster import Cluster
 
 NEWEST = "2.100"
+RUNNING_AFTER_EVACUATION = "2.94"  # since 2.95 every server is stopped after it
 OLDEST = (2, 59)  # the uuid of a migration, which is its name in Placement; 2.56 has the cold one to a named host
 PLACEMENT_VERSION = "1.28"
 REQUEST_TIMEOUT_S = 60
 _TROUBLE = (ClientException, SDKException, requests.RequestException)
 
 # The status of a migration record, by what it means here.
-_ENDED_WELL = {"live": frozenset({"completed"}), "cold": frozenset({"confirmed"})}
+_ENDED_WELL = {"live": frozenset({"completed"}), "cold": frozenset({"confirmed"}), "evacuate": frozenset({"done", "completed"})}
 _ENDED_BADLY = frozenset({"error", "failed", "cancelled", "reverted"})
 _TO_CONFIRM = "finished"
 _LATER = frozenset({401, 408, 425, 429})  # not about the request itself: a token that Nova could not verify, a limit of rate
@@ -173,8 +174,8 @@ class NovaCloud:
         flight = self._flights.get(handle)
         if not isinstance(flight, _Flight) or not flight.record:
             return "Nova has no record of it to abort"
-        if flight.what.migration_type == "cold":
-            return "Nova cannot abort a cold migration"
+        if flight.what.migration_type != "live":
+            return "Nova can abort live migrations alone"
         try:
             self._call("DELETE", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")
         except CallFailed as error:
@@ -213,12 +214,16 @@ class NovaCloud:
 
     def _migrate(self, what: MigrateInput, trace: Trace) -> _Flight:
         """Ask for a migration to the named host, checked by Nova's scheduler: ``force`` is never sent."""
-        flight = _Flight(what, int(trace["newest"]), self.now())
-        body: dict[str, Any] = {"migrate": {"host": what.destination_node}}
-        if what.migration_type == "live":
-            body = {"os-migrateLive": {"host": what.destination_node, "block_migration": "auto"}}
+        flight, version, to = _Flight(what, int(trace["newest"]), self.now()), self._version, {"host": what.destination_node}
+        match what.migration_type:
+            case "live":
+                body: dict[str, Any] = {"os-migrateLive": {**to, "block_migration": "auto"}}
+            case "cold":
+                body = {"migrate": to}
+            case "evacuate":
+                body, version = {"evacuate": to}, min(version, RUNNING_AFTER_EVACUATION, key=_parts)
         try:
-            answer = self._send("POST", f"/servers/{what.resource_id}/action", body)
+            answer = _request(self._nova, version, "POST", f"/servers/{what.resource_id}/action", body)
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
             flight.doubt = str(error)
@@ -404,8 +409,12 @@ def _json(answer: requests.Response) -> Any:
         raise _NoAnswer(f"{answer.request.method} {answer.url}: the answer is not JSON") from error
 
 
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 def _microversion(version: str | None) -> str:
-    if version is None or tuple(int(part) for part in version.split(".")) < OLDEST:
+    if version is None or _parts(version) < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise CallFailed(f"Nova offers microversion {version or 'none'}; {wanted} (Queens) or later is needed")
     return version

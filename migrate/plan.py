@@ -16,10 +16,10 @@ from pydantic import Field, PlainValidator, TypeAdapter, ValidationInfo
 
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
+from optimizer.movability import Way
 from optimizer.snapshot import DocumentError, parse, read_bytes, write_bytes
 
 ActionType = Literal["migrate", "change_nova_service_state"]
-MigrationType = Literal["live", "cold"]
 
 FORMAT = "placewright.plan"
 VERSION = 1
@@ -34,12 +34,15 @@ class PlanError(PlacewrightError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrateInput:
-    """A server (``resource_id``, ``resource_name``) goes from one host to another (service host names)."""
+    """A server (``resource_id``, ``resource_name``) goes from one host to another (service host names).
+
+    ``evacuate``, which Watcher does not have: it is built anew there, because its host is lost.
+    """
 
     __pydantic_config__: ClassVar = _STRICT
     resource_id: str
     resource_name: str
-    migration_type: MigrationType
+    migration_type: Way
     source_node: str
     destination_node: str
 
@@ -109,8 +112,8 @@ class Action:
     def __str__(self) -> str:
         what = self.input_parameters
         if isinstance(what, MigrateInput):
-            kind = what.migration_type
-            return f"{kind} migration of {what.resource_name} from {what.source_node} to {what.destination_node}"
+            kind = "evacuation" if what.migration_type == "evacuate" else f"{what.migration_type} migration"
+            return f"{kind} of {what.resource_name} from {what.source_node} to {what.destination_node}"
         return f"{'enable' if what.state == 'enabled' else 'disable'} nova-compute on {what.resource_name}"
 
 

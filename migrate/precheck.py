@@ -7,16 +7,16 @@ from typing import Literal
 from migrate.plan import Action, MigrateInput, ServiceStateInput
 from optimizer.cluster import Cluster, Migration, MigrationKind, Server
 from optimizer.constraints.base import Constraint, Violation, breaches
-from optimizer.movability import COLD_STATUSES, LIVE_STATUSES
+from optimizer.movability import COLD_STATUSES, EVACUATION_STATUSES, LIVE_STATUSES, Way
 from optimizer.placement import placement_of
 
 Rules = Callable[[Cluster], Sequence[Constraint]]
 """The rules that hold in a cluster, as it is at the moment."""
 
-STATUSES: Mapping[str, frozenset[str]] = {"live": LIVE_STATUSES, "cold": COLD_STATUSES}
+STATUSES: Mapping[Way, frozenset[str]] = {"live": LIVE_STATUSES, "cold": COLD_STATUSES, "evacuate": EVACUATION_STATUSES}
 """The statuses in which Nova accepts a migration, by its type."""
 
-KIND: Mapping[str, MigrationKind] = {"live": "live-migration", "cold": "migration"}
+KIND: Mapping[Way, MigrationKind] = {"live": "live-migration", "cold": "migration", "evacuate": "evacuation"}
 """What Nova calls a migration of a type in its record."""
 
 
@@ -93,7 +93,11 @@ def migration_obstacle(what: MigrateInput, cluster: Cluster) -> str:
     allowed = STATUSES[what.migration_type]
     if server.status not in allowed:
         wanted = " or ".join(sorted(allowed))
-        return f"{server.name} is {server.status}; a {what.migration_type} migration needs {wanted}"
+        kind = "an evacuation" if what.migration_type == "evacuate" else f"a {what.migration_type} migration"
+        return f"{server.name} is {server.status}; {kind} needs {wanted}"
+    source = cluster.host_by_name.get(what.source_node)
+    if what.migration_type == "evacuate" and source and not source.forced_down:
+        return f"host {source.name} is {source.state} and not forced down: its servers may run, and are not evacuated"
     if destination is None:
         return f"host {what.destination_node} does not exist any more"
     if not destination.available:

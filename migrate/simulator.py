@@ -19,6 +19,8 @@ from optimizer.cluster import Cluster, Host, Migration, Server
 ClusterChange = Callable[[Cluster], Cluster]
 
 _EPSILON_S = 1e-9
+_UNDER_WAY = {"live": ("MIGRATING", "migrating"), "cold": ("RESIZE", "resize_migrating"), "evacuate": ("REBUILD", "rebuilding")}
+"""Status and task state of a server, by the way it migrates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ class SimulatedCloud:
     def cancel(self, handle: Handle) -> str:
         """Abort a live migration."""
         flight = self._flights.get(handle)
-        if flight is None or flight.what.migration_type == "cold":
+        if flight is None or flight.what.migration_type != "live":
             return "it cannot be aborted"
         self._land(handle, Outcome("FAILED", "cancelled"))
         return "it was aborted"
@@ -169,7 +171,7 @@ class SimulatedCloud:
         self._flights[handle] = self._flight(what, server)
         migration = Migration(id=handle, server=server.id, source=server.host, destination=what.destination_node,
                               kind=KIND[what.migration_type], status="running", resources=server.resources)
-        status, task = ("MIGRATING", "migrating") if what.migration_type == "live" else ("RESIZE", "resize_migrating")
+        status, task = _UNDER_WAY[what.migration_type]
         leaving = _with_server(self.cluster, replace(server, status=status, task_state=task))
         self.cluster = replace(leaving, migrations=(*leaving.migrations, migration))
 
@@ -184,6 +186,8 @@ class SimulatedCloud:
         if server.task_state or server.status not in STATUSES[what.migration_type]:
             state = server.task_state or server.status
             raise CallFailed(f"HTTP 409: Cannot migrate instance {server.id} while it is {state}")
+        if what.migration_type == "evacuate" and self.cluster.host_by_name[server.host].state == "up":
+            raise CallFailed(f"HTTP 400: Compute service of {server.host} is still in use.")
         return server
 
     def _flight(self, what: MigrateInput, server: Server) -> _Flight:

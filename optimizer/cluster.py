@@ -65,7 +65,8 @@ class Host:
 
     ``name`` is the service's host name, which Nova's migration calls take; ``id`` is the UUID of the
     hypervisor, which is its root resource provider in Placement. ``held`` is what consumers outside
-    this snapshot have allocated here (a resize to be confirmed, an orphaned allocation). Type and version of the hypervisor
+    this snapshot have allocated here (a resize to be confirmed, an orphaned allocation). ``forced_down``: somebody has told Nova
+    that the host is down and fenced, so that its servers may be evacuated. Type and version of the hypervisor
     are Nova's; empty and 0 where they are not known.
     """
 
@@ -79,6 +80,7 @@ class Host:
     traits: tuple[str, ...] = ()
     status: Literal["enabled", "disabled"] = "enabled"
     state: Literal["up", "down"] = "up"
+    forced_down: bool = False
     disabled_reason: str | None = None
     hypervisor_type: str = ""
     hypervisor_version: int = 0

@@ -1,13 +1,17 @@
 """Which servers cannot be moved, and why, as far as a snapshot shows it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from optimizer.cluster import Cluster, Obstacle, Server
 
+Way = Literal["live", "cold", "evacuate"]
+"""How a server is brought to another host; ``evacuate``: built anew there, because its host is lost."""
+
 LIVE_STATUSES = frozenset({"ACTIVE", "PAUSED"})
 COLD_STATUSES = frozenset({"ACTIVE", "SHUTOFF"})
+EVACUATION_STATUSES = frozenset({"ACTIVE", "SHUTOFF", "ERROR"})
 
 # Extra specs that tie a server to CPUs or memory of certain NUMA nodes. Nova tells neither which host CPUs are
 # free nor which NUMA nodes a host has, so whether such a server fits elsewhere cannot be known from outside.
@@ -21,15 +25,21 @@ _DEVICE_CLASSES = ("VGPU", "PCI_DEVICE", "SRIOV_NET_VF", "CUSTOM_PCI_", "FPGA", 
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How servers may be moved: ``live``, ``cold`` or both; ``cold_only`` and ``live_only`` (server ids) in this one way alone."""
+    """How servers may be moved: ``live``, ``cold`` or both; ``cold_only`` and ``live_only`` (server ids) in this one way alone.
+
+    Servers on hosts that are ``lost`` (names) can only be evacuated.
+    """
 
     live: bool = True
     cold: bool = True
     cold_only: Collection[str] = ()
     live_only: Collection[str] = ()
+    lost: Collection[str] = ()
 
-    def of(self, server: Server) -> Literal["live", "cold"] | None:
+    def of(self, server: Server) -> Way | None:
         """How Nova can move the server as it is, of the ways allowed; None where there is none."""
+        if server.host in self.lost:
+            return "evacuate" if server.status in EVACUATION_STATUSES else None
         if self.live and server.status in LIVE_STATUSES and server.id not in self.cold_only:
             return "live"
         if self.cold and server.status in COLD_STATUSES and server.id not in self.live_only:
@@ -43,10 +53,13 @@ ANY_WAY = Ways()
 def obstacles(cluster: Cluster, server: Server, *, move_locked: bool = False, ways: Ways = ANY_WAY) -> tuple[Obstacle, ...]:
     """Every reason why the server has to stay where it is; empty when it can be moved.
 
-    ``move_locked`` lets servers move that a user has locked; Nova allows it to an administrator.
+    ``move_locked`` lets servers move that a user has locked; Nova allows it to an administrator. A lock keeps nobody on a host that is lost.
     """
     found = list(server.obstacles)
-    found += [Obstacle(kind=kind, text=text) for check in _CHECKS for kind, text in check(cluster, server)]
+    seen = (_moving(cluster, server), _status(cluster, server, ways), _flavor(cluster, server), _devices(cluster, server))
+    found += [Obstacle(kind=kind, text=text) for some in seen for kind, text in some]
+    if server.host in ways.lost:
+        return tuple(found)
     if (usual := ANY_WAY.of(server)) and not ways.of(server):
         found.append(Obstacle(kind="migration_type", text=f"it is {server.status}, and {usual} migration is switched off"
                               if server.id not in ways.cold_only and server.id not in ways.live_only else
@@ -63,11 +76,15 @@ def _moving(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
         yield "task_state", f"Nova is busy with it (task state {server.task_state})"
 
 
-def _status(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
+def _status(cluster: Cluster, server: Server, ways: Ways) -> Iterator[tuple[str, str]]:
+    if server.host in ways.lost:
+        if ways.of(server) is None:
+            yield "status", f"its status is {server.status}; Nova evacuates ACTIVE, SHUTOFF and ERROR servers"
+        return
     if ANY_WAY.of(server) is None:
         yield "status", f"its status is {server.status}; Nova migrates ACTIVE and PAUSED servers live, ACTIVE and SHUTOFF ones cold"
     if cluster.host_by_name[server.host].state == "down":
-        yield "host_down", f"nova-compute on {server.host} is down; such a server can only be evacuated"
+        yield "host_down", f"nova-compute on {server.host} is down; such a server can only be evacuated, once the host is fenced"
 
 
 def _flavor(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
@@ -102,6 +119,3 @@ def _devices(cluster: Cluster, server: Server) -> Iterator[tuple[str, str]]:
 def _has_numa_spec(specs: Mapping[str, str]) -> bool:
     pairs = {f"{name}={value}" for name, value in specs.items()} | set(specs)
     return any(spec in pairs for spec in _NUMA_SPECS)
-
-
-_CHECKS: tuple[Callable[[Cluster, Server], Iterator[tuple[str, str]]], ...] = (_moving, _status, _flavor, _devices)

@@ -62,7 +62,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
                        lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,
-                       ways_of(parameters, rules.policy), spent.host_moves, limits)
+                       ways_of(cluster, parameters, rules.policy), spent.host_moves, limits)
     found: tuple[Clash, ...] = ()
     if any(term.objective.value(cluster, result.placement) > 0 for term in rules.policy.broken):
         say("looking for rules that cannot all hold")
@@ -85,12 +85,13 @@ def _vetoed(plan: Plan, name: str, objections: Sequence[str]) -> Plan:
 
 def nova_rules(cluster: Cluster, parameters: Parameters, policy: Policy) -> list[Any]:
     """What Nova enforces in the cluster, under a strategy's parameters and a policy about live migration."""
-    return nova.constraints(cluster, move_locked=parameters.move_locked, ways=ways_of(parameters, policy))
+    return nova.constraints(cluster, move_locked=parameters.move_locked, ways=ways_of(cluster, parameters, policy))
 
 
-def ways_of(parameters: Parameters, policy: Policy) -> Ways:
+def ways_of(cluster: Cluster, parameters: Parameters, policy: Policy) -> Ways:
     """How servers may be moved."""
-    return Ways(not parameters.disable_live_migration, not parameters.disable_cold_migration, policy.cold_only, policy.live_only)
+    lost = frozenset(host.name for host in cluster.hosts if host.forced_down) if parameters.evacuates else frozenset()
+    return Ways(not parameters.disable_live_migration, not parameters.disable_cold_migration, policy.cold_only, policy.live_only, lost)
 
 
 def assembled(strategy: Strategy, parameters: Parameters, problem: Problem, result: Result, steps: Steps, rules: Rules) -> Plan:

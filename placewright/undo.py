@@ -55,7 +55,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     model, times = learned(model, cluster, source, learn_hours)
     steps = plan_steps(problem, result.placement, lambda placement: services,
                        lambda before, after, move: f"plan {plan.uuid} moved it from {homes.get(move.server, move.destination)}", model,
-                       ways_of(parameters, rules.policy), limits=limits)
+                       ways_of(cluster, parameters, rules.policy), limits=limits)
     home = sum(steps.placement[server] == place for server, place in homes.items())
     undone = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(undone, message=f"Takes back plan {plan.uuid}: {home} of {len(homes)} servers return, {len(services)} services are switched back.",

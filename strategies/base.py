@@ -36,6 +36,11 @@ class Parameters(BaseModel):
     disable_live_migration: bool = Field(False, description="Migrate ACTIVE servers cold; they are down while they move.")
     disable_cold_migration: bool = Field(False, description="Leave servers that can only move cold.")
 
+    @property
+    def evacuates(self) -> bool:
+        """Whether servers on hosts that are down and fenced are moved, by evacuation."""
+        return False
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.disable_live_migration and self.disable_cold_migration:

@@ -1,27 +1,22 @@
 """Drain a host: close it, and find a place for everything on it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from optimizer.cluster import Cluster
-from optimizer.constraints.available import Available
 from optimizer.constraints.base import Constraint
-from optimizer.objectives.base import Objective
 from optimizer.objectives.elsewhere import Elsewhere
-from optimizer.objectives.move_cost import MoveCost
-from optimizer.objectives.remaining import Remaining
-from optimizer.objectives.spread import Spread
 from optimizer.placement import Move, Placement, ServiceChange
-from optimizer.problem import Problem, Term
-from strategies.base import LoadNeed, ParameterError, Parameters
+from optimizer.problem import Problem
+from strategies.base import LoadNeed, Parameters
+from strategies.drain import DrainParameters, drain, named_hosts
 
 DISABLED_REASON = "placewright: host_maintenance"
 
 
-class HostMaintenanceParameters(Parameters):
+class HostMaintenanceParameters(DrainParameters):
     """Parameters of host_maintenance; names as in Watcher."""
 
     maintenance_node: str = Field(min_length=1, description="The host to drain: service host name or hypervisor UUID.")
@@ -51,12 +46,7 @@ class HostMaintenance:
                 max_moves: int | None) -> Problem:
         """Servers left on the host; then those not on the backup; then the cost of moving; then how evenly memory is allocated."""
         node, backup = _hosts(cluster, parameters)
-        first: list[tuple[Objective, ...]] = [(Remaining(node),)]
-        if backup is not None:
-            first.append((Elsewhere(node, backup),))
-        levels = tuple(tuple(Term(objective) for objective in level) for level in (*first, (MoveCost(),), (Spread("memory_allocated"),)))
-        closed = tuple(replace(rule, closed=rule.closed | {node}) if isinstance(rule, Available) else rule for rule in rules)
-        return Problem(cluster, closed, levels, max_moves)
+        return drain(cluster, rules, node, parameters, max_moves, () if backup is None else (Elsewhere(node, backup),))
 
     def service_changes(self, cluster: Cluster, placement: Placement, parameters: HostMaintenanceParameters) -> tuple[ServiceChange, ...]:
         """Disable the host first, so that the scheduler sends nobody while it is drained."""
@@ -75,15 +65,8 @@ class HostMaintenance:
 
 def _hosts(cluster: Cluster, parameters: HostMaintenanceParameters) -> tuple[str, str | None]:
     """The names of the host to drain and of the backup; raises ParameterError with every fault at once."""
-    names = {host.id: host.name for host in cluster.hosts} | {host.name: host.name for host in cluster.hosts}
-    wanted = {"maintenance_node": parameters.maintenance_node, "backup_node": parameters.backup_node}
-    known = ", ".join(sorted(host.name for host in cluster.hosts)[:10]) + (", ..." if len(cluster.hosts) > 10 else "")
-    faults = [f"\n  {parameter}: there is no host {name!r}; hosts are {known}" for parameter, name in wanted.items()
-              if name is not None and name not in names]
-    found = {parameter: None if name is None else names.get(name) for parameter, name in wanted.items()}
-    node, backup = found["maintenance_node"], found["backup_node"]
-    if node is not None and node == backup:
-        faults.append(f"\n  backup_node: {parameters.backup_node} is the host to drain, {node}; need two hosts")
-    if faults or node is None:
-        raise ParameterError(f"strategy host_maintenance: {len(faults)} fault{'s' if len(faults) > 1 else ''} in the parameters" + "".join(faults))
-    return node, backup
+    wanted = {"maintenance_node": parameters.maintenance_node}
+    if parameters.backup_node is not None:
+        wanted["backup_node"] = parameters.backup_node
+    found = named_hosts(cluster, HostMaintenance.name, wanted)
+    return found["maintenance_node"], found.get("backup_node")

@@ -5,12 +5,13 @@ from importlib.metadata import entry_points
 
 from optimizer.errors import PlacewrightError
 from strategies.base import Strategy
+from strategies.host_evacuation import HostEvacuation
 from strategies.host_maintenance import HostMaintenance
 from strategies.repair import Repair
 from strategies.vm_workload_consolidation import VmWorkloadConsolidation
 from strategies.workload_stabilization import WorkloadStabilization
 
-BUILT_IN: tuple[type[Strategy], ...] = (HostMaintenance, Repair, VmWorkloadConsolidation, WorkloadStabilization)
+BUILT_IN: tuple[type[Strategy], ...] = (HostEvacuation, HostMaintenance, Repair, VmWorkloadConsolidation, WorkloadStabilization)
 GROUP = "placewright.strategies"
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from pydantic import Field
+
 from optimizer.cluster import Cluster
 from optimizer.constraints.affinity import Affinity
 from optimizer.constraints.anti_affinity import AntiAffinity
@@ -19,6 +21,13 @@ from strategies.base import LoadNeed, Parameters
 
 class RepairParameters(Parameters):
     """Parameters of repair."""
+
+    evacuate_fenced: bool = Field(False, description="Servers that rules want away from hosts that are down and fenced (forced_down) are evacuated.")
+
+    @property
+    def evacuates(self) -> bool:
+        """As asked."""
+        return self.evacuate_fenced
 
 
 class Repair:

@@ -223,6 +223,22 @@ def test_a_broken_allocation_is_told_and_keeps_its_server_in_place(serve: Serve)
     assert any("on a host they are not on" in note and double in note for note in found.notes)
 
 
+def test_an_evacuated_server_holds_nothing_of_weight_on_a_host_that_is_down(serve: Serve) -> None:
+    cloud = SyntheticCloud(3, 6)
+    gone = next(iter(cloud.guests))
+    old, kept = cloud.guests[gone].host, cloud.guests[gone].resources
+    assert old is not None
+    cloud.move(gone, next(name for name in cloud.nodes if name != old))
+    cloud.allocate(gone, old, kept)
+    for forced_down in (False, True):
+        cloud.nodes[old].up, cloud.nodes[old].forced_down = False, forced_down
+        _, connection = serve(cloud)
+        found = read_cluster(connection)
+        host = found.host_by_name[old]
+        assert (host.state, host.forced_down, host.held) == ("down", forced_down, {} if forced_down else kept)
+        assert any("on a host they are not on" in note for note in found.notes) is not forced_down
+
+
 def test_servers_on_no_host_are_counted(serve: Serve) -> None:
     cloud = SyntheticCloud(2, 6)
     cloud.guests[cloud.boot(None)].status = "SHELVED_OFFLOADED"

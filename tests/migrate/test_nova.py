@@ -16,7 +16,7 @@ from migrate.nova import NovaCloud
 from optimizer.cluster import ServerGroup
 from tests.migrate.instances import cluster, host, move, server, switch
 
-LIVE, COLD = move("a", "h1", "h2"), move("a", "h1", "h2", kind="cold")
+LIVE, COLD, EVACUATION = move("a", "h1", "h2"), move("a", "h1", "h2", kind="cold"), move("a", "h1", "h2", kind="evacuate")
 ERROR_409 = (409, {"conflictingRequest": {"code": 409, "message": "Cannot do it in task_state migrating"}})
 
 
@@ -508,6 +508,31 @@ def test_cold_migration_that_comes_to_nothing(double, cloud, status):
     assert cloud.poll(handle).state == "FAILED"
 
 
+# ---- evacuations
+
+
+@pytest.mark.parametrize(("newest", "asked"), [("2.59", "2.59"), ("2.94", "2.94"), ("2.96", "2.94")])
+def test_an_evacuated_server_runs_again_if_it_ran_before(double, newest, asked):
+    double.newest = newest
+    started(connect(double), EVACUATION)
+    (sent,) = [entry for entry in double.log if entry[0] == "POST"]
+    assert (sent[2], sent[3].removeprefix("compute ")) == ({"evacuate": {"host": "h2"}}, asked)
+
+
+@pytest.mark.parametrize(("status", "state"), [("error", "FAILED"), ("failed", "FAILED"), ("done", "SUCCEEDED"), ("completed", "SUCCEEDED")])
+def test_evacuation(double, cloud, status, state):
+    handle = started(cloud, EVACUATION)
+    double.server.update({"status": "REBUILD", "OS-EXT-STS:task_state": "rebuilding"})
+    for under_way in ("accepted", "pre-migrating"):
+        double.record(under_way, "evacuation")
+        assert cloud.poll(handle) == Progress(None, under_way)
+    assert cloud.cancel(handle) == "Nova can abort live migrations alone"
+    double.record(status, "evacuation")
+    assert isinstance(cloud.poll(handle), Progress)  # the server is not at rest
+    double.server.update({"status": "ACTIVE", "OS-EXT-STS:task_state": None})
+    assert cloud.poll(handle).state == state
+
+
 def test_another_kind_of_migration_is_not_ours(double, cloud):
     handle = started(cloud, LIVE)
     double.record("confirmed", "migration")
@@ -588,7 +613,7 @@ def test_abort_cold(double, cloud):
     handle = started(cloud, COLD)
     double.record("migrating", "migration")
     cloud.poll(handle)
-    assert cloud.cancel(handle) == "Nova cannot abort a cold migration"
+    assert cloud.cancel(handle) == "Nova can abort live migrations alone"
 
 
 # ---- services

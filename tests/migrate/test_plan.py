@@ -97,7 +97,7 @@ BAD = [
     (((*INPUT, "state"), "enabled"), "actions[1].input_parameters.state: Unexpected keyword argument"),
     (
         ((*INPUT, "migration_type"), "warm"),
-        "actions[1].input_parameters.migration_type: Input should be 'live' or 'cold'",
+        "actions[1].input_parameters.migration_type: Input should be 'live', 'cold' or 'evacuate'",
     ),
     (((*INPUT, "source_node"), "h2"), "actions[1].input_parameters.destination_node: h2 is the source_node too"),
     (((*INPUT, "destination_node"), "h9"), "actions[1].input_parameters: host h9 is not in cluster.hosts"),

@@ -33,6 +33,23 @@ def test_judge(action, ongoing, verdict):
     assert judge(action, START, rules, ongoing) == verdict
 
 
+@pytest.mark.parametrize(("fields", "said"), [
+    ({}, "host h1 is up and not forced down: its servers may run, and are not evacuated"),
+    ({"state": "down"}, "host h1 is down and not forced down: its servers may run, and are not evacuated"),
+    ({"state": "down", "forced_down": True}, ""),
+])
+def test_only_what_is_fenced_is_evacuated(fields, said):
+    seen = replace(START, hosts=(replace(START.hosts[0], **fields), *START.hosts[1:]))
+    assert judge(move("a", "h1", "h3", kind="evacuate"), seen, rules, []) == Verdict("skip" if said else "start", said)
+
+
+def test_a_paused_server_is_not_evacuated():
+    lost = replace(START.hosts[0], state="down", forced_down=True)
+    seen = replace(START, hosts=(lost, *START.hosts[1:]), servers=(replace(START.servers[0], status="PAUSED"), *START.servers[1:]))
+    verdict = judge(move("a", "h1", "h3", kind="evacuate"), seen, rules, [])
+    assert verdict == Verdict("skip", "a is PAUSED; an evacuation needs ACTIVE or ERROR or SHUTOFF")
+
+
 def test_a_migration_of_somebody_else_keeps_a_host_from_being_empty():
     flight = Migration(id="7", server="a", source="h1", destination="h3", kind="live-migration", status="running")
     seen = replace(START, migrations=(flight,))

@@ -43,6 +43,7 @@ def until_ended(cloud, *handles):
         (move("a", "h1", "h9"), "HTTP 400: Compute host h9"),
         (move("a", "h2", "h1"), "HTTP 400: Cannot migrate to the host where the server exists"),
         (move("off", "h1", "h3"), "HTTP 409: .* while it is SHUTOFF"),
+        (move("a", "h1", "h3", kind="evacuate"), "HTTP 400: Compute service of h1 is still in use"),
         (switch("h9", "enabled"), "no nova-compute service on h9"),
     ],
 )
@@ -51,6 +52,19 @@ def test_answers_with_4xx(action, message):
     with pytest.raises(CallFailed, match=message):
         cloud.start(action, {})
     assert cloud.cluster == START
+
+
+def test_evacuates_from_a_host_that_is_down():
+    hosts = (replace(START.hosts[0], state="down", forced_down=True), *START.hosts[1:])
+    cloud = SimulatedCloud(replace(START, hosts=hosts), rules, model=MODEL)
+    actions = [move(name, "h1", "h3", kind="evacuate") for name in ("a", "off")]
+    for handle in [cloud.start(action, {}) for action in actions]:
+        assert "cannot be aborted" in cloud.cancel(handle)
+        while not isinstance(cloud.poll(handle), Outcome):
+            cloud.pause(1.0)
+        assert cloud.poll(handle).state == "SUCCEEDED"
+    assert {name: (cloud.cluster.server_by_id[name].host, cloud.cluster.server_by_id[name].status) for name in ("a", "off")} == {
+        "a": ("h3", "ACTIVE"), "off": ("h3", "SHUTOFF")}
 
 
 def test_refuses_a_second_migration_of_a_server():

@@ -83,9 +83,21 @@ def test_migration_type(status: str, live: bool, cold: bool, expected: str | Non
     assert Ways(live, cold).of(make_server("s1", "a", status=status)) == expected
 
 
+@pytest.mark.parametrize(("server", "expected"), [
+    ({"status": "PAUSED"}, ["status"]), ({"status": "SUSPENDED"}, ["status"]), ({"status": "VERIFY_RESIZE"}, ["status"]),
+    ({"task_state": "rebuilding"}, ["task_state"]), ({"resources": {"VGPU": 1}}, ["pci"]),
+    ({}, []), ({"status": "SHUTOFF"}, []), ({"status": "ERROR"}, []), ({"locked": True}, []),
+])
+def test_servers_on_a_host_that_is_lost(server: dict[str, Any], expected: list[str]) -> None:
+    for ways in (Ways(lost={"down"}), Ways(live=False, cold=False, cold_only={"s1"}, lost={"down"})):
+        assert kinds({"host": "down", **server}, ways=ways) == expected
+    assert kinds({"host": "down"}, ways=Ways(lost={"a"})) == ["host_down"]
+
+
 def test_a_server_that_moves_in_one_way_alone() -> None:
     active = make_server("s1", "a")
     assert Ways(cold_only={"s1"}).of(active) == "cold"
     assert Ways(live_only={"s1"}).of(active) == "live"
     assert Ways(cold=False, cold_only={"s1"}).of(active) is None
     assert Ways(live_only={"s2"}, live=False).of(active) == "cold"
+    assert Ways(lost={"a"}).of(active) == "evacuate"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from optimizer.cluster import Cluster
-from optimizer.explain import refusals
+from optimizer.explain import by_benefit, refusals
 from optimizer.placement import Move, ServiceChange, placement_of
 from strategies.base import ParameterError
 from strategies.host_maintenance import DISABLED_REASON, HostMaintenance
@@ -37,8 +37,8 @@ def drained(cluster: Cluster, **given: Any) -> dict[str, str]:
     ({"maintenance_node": "x"}, ["1 fault", "maintenance_node: there is no host 'x'; hosts are a, b, c"]),
     ({"maintenance_node": "a", "backup_node": "y"}, ["1 fault", "backup_node: there is no host 'y'; hosts are a, b, c"]),
     ({"maintenance_node": "x", "backup_node": "y"}, ["2 faults", "maintenance_node: there is no host 'x'", "backup_node: there is no host 'y'"]),
-    ({"maintenance_node": "a", "backup_node": "id-a"}, ["backup_node: id-a is the host to drain, a; need two hosts"]),
-    ({"maintenance_node": "id-a", "backup_node": "a"}, ["backup_node: a is the host to drain, a; need two hosts"]),
+    ({"maintenance_node": "a", "backup_node": "id-a"}, ["backup_node: id-a is maintenance_node too, a; need two hosts"]),
+    ({"maintenance_node": "id-a", "backup_node": "a"}, ["backup_node: a is maintenance_node too, a; need two hosts"]),
 ])
 def test_hosts_that_are_not_there(given: dict[str, str], said: list[str]) -> None:
     with pytest.raises(ParameterError) as caught:
@@ -126,6 +126,26 @@ def test_a_group_that_is_together_stays() -> None:
     found = best(problem).placement
     assert list(moves(problem, found)) == ["t"]
     assert {one.server for one in refusals(problem, found)} == {"s0", "s1"}
+
+
+@pytest.mark.parametrize("first", [["gold"], ["tier=1"], "tier=1", ["nobody", "gold"], ["gold", "tier=1"]])
+@pytest.mark.parametrize("urgent", ["s0", "s2"])
+def test_when_not_all_can_leave_those_that_are_first_do(first: Any, urgent: str) -> None:
+    servers = [replace(one, tags=("gold",), metadata={"tier": "1"}) if one.id == urgent else one for one in on_a(3, vcpus=2)]
+    assert drained(cluster_of(*servers, b=2, c=1), first=first) == {urgent: "b"}
+
+
+def test_the_first_of_the_first() -> None:
+    tags = {"s0": ("silver",), "s1": ("gold", "silver"), "s2": ()}
+    cluster = cluster_of(*(replace(one, tags=tags[one.id]) for one in on_a(3)))
+    problem = problem_of(STRATEGY, cluster, **DRAIN, first=["gold", "silver"])
+    assert by_benefit(problem, best(problem).placement) == ["s1", "s0", "s2"]
+
+
+@pytest.mark.parametrize("first", ["", [""], ["=x"], [" "], 3, [3]])
+def test_first_that_names_nobody(first: Any) -> None:
+    with pytest.raises(ParameterError, match="first"):
+        problem_of(STRATEGY, cluster_of(), **DRAIN, first=first)
 
 
 def test_max_moves() -> None:

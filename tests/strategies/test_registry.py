@@ -31,5 +31,5 @@ def test_a_package_adds_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(PlacewrightError, match="no strategy 'nope'; there are host_maintenance, "):
+    with pytest.raises(PlacewrightError, match="no strategy 'nope'; there are host_evacuation, host_maintenance, "):
         registry.strategy("nope")

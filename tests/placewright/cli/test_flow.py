@@ -77,6 +77,38 @@ def test_soft_groups_move_although_they_are_apart_on_the_way(run: Run, edited: E
     assert report["reached"] == plan["after"]
 
 
+def lost(name: str) -> Callable[[Cluster], Cluster]:
+    return with_host(name, state="down", forced_down=True)
+
+
+@pytest.mark.parametrize(("strategy", "parameters"), [
+    ("host_evacuation", ["--param", "failed_node=a"]),
+    ("repair", ["--param", "evacuate_fenced=true", "--policy", "file:rules.yaml"]),
+])
+def test_a_host_that_has_failed(run: Run, edited: Edit, tmp_path: Path, strategy: str, parameters: list[str]) -> None:
+    (tmp_path / "rules.yaml").write_text("version: 1\nrules:\n- {rule: evacuate, hosts: {name: a}}\n")
+    path = edited(lost("a"))
+    plan = audit(run, strategy, path, tmp_path / "plan.json", *parameters)
+    assert {a["input_parameters"]["migration_type"] for a in plan["actions"]} == {"evacuate"}
+    ended, report = apply(run, tmp_path / "plan.json", path, tmp_path / "report.json")
+    assert ended.code == 0, ended.err
+    assert report["reached"] == plan["after"]
+    assert len(ended.rows) == 5
+    assert {row["Action"] for row in ended.rows} == {"migrate evacuate"}
+
+    ended, _ = apply(run, tmp_path / "plan.json", edited(lambda cluster: cluster), tmp_path / "report.json")
+    assert {row["State"] for row in ended.rows} == {"SKIPPED"}
+    assert "host a is up and not forced down" in ended.err
+
+
+def test_without_being_told_nobody_is_evacuated(run: Run, edited: Edit, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("version: 1\nrules:\n- {rule: evacuate, hosts: {name: a}}\n")
+    for strategy, parameters in (("repair", ["--policy", "file:rules.yaml"]), ("host_maintenance", ["--param", "maintenance_node=a"])):
+        plan = audit(run, strategy, edited(lost("a")), tmp_path / "plan.json", *parameters)
+        assert [a for a in plan["actions"] if a["action_type"] == "migrate"] == []
+        assert any("can only be evacuated, once the host is fenced" in one["text"] for one in plan["refused"]), plan["refused"]
+
+
 # ---- nothing worth doing
 
 
