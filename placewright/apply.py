@@ -20,6 +20,7 @@ from optimizer.constraints.movable import Movable
 from optimizer.errors import PlacewrightError
 from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
+from placewright.achieved import Achieved, achieved
 from placewright.audit import nova_rules
 from placewright.policies import beyond, out_of_hours, recalled, used_up
 from placewright.sources import CloudSource, Source, without_partial_load
@@ -53,6 +54,7 @@ class Outcome:
     misplaced: tuple[str, ...]
     broken: tuple[Violation, ...]
     notes: tuple[str, ...]
+    achieved: Achieved | None = None
 
     def document(self, plan: Plan) -> dict[str, Any]:
         """The outcome as a JSON document, for --report (docs/execution.md)."""
@@ -65,6 +67,7 @@ class Outcome:
             "before": self.present, "promised": self.promised, "reached": self.reached,
             "misplaced": list(self.misplaced), "broken": [{"rule": found.rule, "text": found.text} for found in self.broken],
             "notes": list(self.notes),
+            "achieved_percent": None if self.achieved is None else round(self.achieved.percent, 1),
         }
 
 
@@ -109,7 +112,8 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     after = _with_usage_of(before, after)
     return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),
                    summary(after, placement_of(after)), tuple(_misplaced(plan, after)),
-                   tuple(check([*nova_rules(after, parameters, policy), *policy.constraints], after, placement_of(after))), notes)
+                   tuple(check([*nova_rules(after, parameters, policy), *policy.constraints], after, placement_of(after))), notes,
+                   achieved(plan, strategy, parameters, policy, before, after))
 
 
 def _advice(plan: Plan, carried_out: bool) -> list[Constraint]:

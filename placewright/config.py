@@ -39,6 +39,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("poll_interval", default=_LIMITS.poll_interval_s, min=0.1, help="Seconds between two looks at running migrations."),
         cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1,
                      help="Seconds after which a migration is given up; at least four times what it is expected to take."),
+        cfg.FloatOpt("undo_below", default=80, min=0, max=100,
+                     help="Percent of what a plan promised; where less was reached, plan apply says so, and how it is taken back."),
         cfg.FloatOpt("plan_max_age", default=86400, min=1, help="Seconds after which a plan is too old to be applied."),
     ],
     "time_model": [

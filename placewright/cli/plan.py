@@ -125,6 +125,7 @@ class PlanApply(Rows):
             return columns, []
         self.exit_code = outcome.report.exit_code
         self._remarks(plan, outcome)
+        self._advise(options, outcome, conf.execution.undo_below)
         self._write(plan, outcome, options.report, options.page)
         return columns, [(*row[:5], done.state, None if done.seconds is None else round(done.seconds, 1), done.text)
                          for row, done in zip(rows(plan), outcome.report.actions, strict=True)]
@@ -152,6 +153,20 @@ class PlanApply(Rows):
             out.print(f"note: {text}", soft_wrap=True)
         for broken in outcome.broken:
             out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
+
+
+    def _advise(self, options: argparse.Namespace, outcome: Outcome, least_percent: float) -> None:
+        """Whether it came off badly, or was broken off, and what can be done."""
+        told, got = [], outcome.achieved
+        if got is not None and got.percent < least_percent:
+            told.append(f"{got.percent:.0f} % of what was promised was reached ({got.level}: {got.before:.4g} -> {got.reached:.4g}, promised "
+                        f"{got.promised:.4g})")
+        if outcome.report.interrupted:
+            told.append("the plan was broken off")
+        if told and options.cloud and outcome.report.counts.get("SUCCEEDED"):
+            told.append(f"placewright plan undo {options.plan} --cloud {options.cloud} makes the plan that takes back what was done")
+        if told:
+            console(self).print(f"note: {'; '.join(told)}", soft_wrap=True, markup=False)
 
 
 class PlanUndo(Rows):

@@ -213,6 +213,15 @@ def test_a_host_that_is_not_empty_after_all_is_not_disabled(run: Run, edited: Ed
     assert "d is not empty, it carries new" in row["Text"]
 
 
+@pytest.mark.parametrize(("stuck", "said"), [(1, None), (2, "note: 60 % of what was promised was reached (remaining: 0.5556 -> 0.2222, promised 0)")])
+def test_much_less_than_was_promised(run: Run, edited: Edit, plan: Path, tmp_path: Path, stuck: int, said: str | None) -> None:
+    locked = {f"web{n}" for n in range(stuck)}
+    path = edited(lambda c: c.with_servers(tuple(replace(s, locked=s.id in locked) for s in c.servers)))
+    ended, report = apply(run, plan, path, tmp_path / "report.json")
+    assert report["achieved_percent"] == 100 * (5 - stuck) / 5
+    assert (said in ended.err) if said else ("of what was promised" not in ended.err)
+
+
 # ---- asking first
 
 
