@@ -32,6 +32,7 @@ def test_every_option_arrives(file: Path) -> None:
                     "memory_aggregation = max\ntimeout = 9\n"
                     "[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
+                    "undo_below = 50\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\n"
                     "live_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
@@ -44,7 +45,7 @@ def test_every_option_arrives(file: Path) -> None:
     assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True,
                                          live_per_source=4)
     assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
-    assert (conf.execution.plan_max_age, conf.solver.threads, conf.time_model.learn_hours) == (7, 2, 2)
+    assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.solver.threads, conf.time_model.learn_hours) == (7, 50, 2, 2)
     assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
     assert (conf.policy.opa_url, conf.policy.opa_token_file) == ("https://opa", "/t")
