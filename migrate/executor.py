@@ -5,11 +5,12 @@ since the plan was made is SKIPPED with the reason, and the rest goes on. docs/e
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrate.cloud import CallFailed, Cloud, Handle, NotNow, Outcome, Trace
 from migrate.journal import Entry, Journal, JournalError, State
+from migrate.limits import Limits, Traffic
 from migrate.plan import Action, MigrateInput, Plan, PlanError, ServiceStateInput, faults_of
 from migrate.precheck import Rules, Verdict, judge, not_as_wanted
 from optimizer.cluster import Cluster
@@ -21,35 +22,6 @@ START_ATTEMPTS = 3  # for a migration that the cloud has not begun, for all that
 NOT_NOW_S = 5.0  # until it is asked for again, when the cloud would not take it at the moment
 OBSERVE_PATIENCE_S = 300.0  # a restart of Nova's API or of its database is no reason to give a plan up
 TIMEOUT_FACTOR = 4.0  # of the expected seconds: migrations share their hosts, and Nova queues them
-
-
-class LimitError(PlacewrightError):
-    """A limit out of its range."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many migrations may run at once, in total and per host (as source or destination); times in seconds.
-
-    ``action_timeout_s`` is the least that an action gets; one that is expected to take long gets TIMEOUT_FACTOR times that.
-    """
-
-    total: int = 8
-    per_host: int = 2
-    poll_interval_s: float = 2.0
-    action_timeout_s: float = 3600.0
-
-    def __post_init__(self) -> None:
-        for name in ("total", "per_host"):
-            if getattr(self, name) < 1:
-                raise LimitError(f"limit {name} is {getattr(self, name)}; 1 or more is expected")
-        for name in ("poll_interval_s", "action_timeout_s"):
-            if not getattr(self, name) > 0:
-                raise LimitError(f"limit {name} is {getattr(self, name)}; more than 0 seconds is expected")
-
-
-USUAL_LIMITS = Limits()
-"""Where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +115,10 @@ class _Step:
         return self.state not in ("PENDING", "ONGOING")
 
 
+def _migrations(steps: Sequence[_Step]) -> Iterator[MigrateInput]:
+    return (step.action.input_parameters for step in steps if isinstance(step.action.input_parameters, MigrateInput))
+
+
 class _Run:
     """The state of one execution."""
 
@@ -188,7 +164,7 @@ class _Run:
             self._follow(step)
         while True:
             arrived = [step for step in self._ongoing() if step.arrived]
-            ready = [step for step in self._pending() if self._is_ready(step)]
+            ready = self._ready()
             if not arrived and not ready:
                 return
             cluster = self._look(arrived + ready)
@@ -205,19 +181,16 @@ class _Run:
     def _pending(self) -> list[_Step]:
         return [step for step in self._steps.values() if step.state == "PENDING"]
 
-    def _is_ready(self, step: _Step) -> bool:
+    def _ready(self) -> list[_Step]:
+        """Those that may start together, in the plan's order: switching a service is no load and always may."""
+        traffic = Traffic(self._limits, _migrations(self._ongoing()))
+        return [step for step in self._pending() if self._is_due(step) and (
+            isinstance(step.action.input_parameters, ServiceStateInput) or traffic.admits(step.action.input_parameters))]
+
+    def _is_due(self, step: _Step) -> bool:
         if step.action.uuid in self._waiting or self._cloud.now() < step.not_before:
             return False
-        return all(self._steps[uuid].over for uuid in step.action.parents) and self._has_room(step)
-
-    def _has_room(self, step: _Step) -> bool:
-        """Whether the limits allow one more; switching a service is no load and always may."""
-        if isinstance(step.action.input_parameters, ServiceStateInput):
-            return True
-        moving = [other.action for other in self._ongoing() if isinstance(other.action.input_parameters, MigrateInput)]
-        busy = Counter(host for action in moving for host in action.hosts)
-        free = all(busy[host] < self._limits.per_host for host in step.action.hosts)
-        return free and len(moving) < self._limits.total
+        return all(self._steps[uuid].over for uuid in step.action.parents)
 
     def _look(self, steps: Sequence[_Step]) -> Cluster | None:
         """The live cluster; None when it cannot be read now. When it stays so, nothing more is started."""
@@ -243,8 +216,6 @@ class _Run:
 
     def _begin(self, step: _Step, observed: Cluster) -> None:
         """Check, and start, skip or put off."""
-        if not self._has_room(step):  # another action of this turn took it
-            return
         step.note = self._parents_note(step)
         if step.attempts and not not_as_wanted(step.action, observed):
             self._end(step, "SUCCEEDED", "done, though nobody heard the answer")

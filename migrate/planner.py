@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from migrate.duration import TimeModel, cost_of
-from migrate.executor import USUAL_LIMITS, Limits
+from migrate.limits import USUAL_LIMITS, Limits
 from migrate.order import Ordered, Step, order
 from migrate.plan import Action, Cost, MigrateInput, Refused, ServiceStateInput
 from migrate.schedule import timed

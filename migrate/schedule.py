@@ -1,12 +1,12 @@
 """When each action of a plan is expected to start and to end, as the executor will go about it."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from migrate.duration import MB_PER_GB, TimeModel, advance, rates
-from migrate.executor import Limits
+from migrate.limits import Limits, Traffic
 from migrate.plan import Action, MigrateInput
 
 _EPSILON_S = 1e-9
@@ -40,15 +40,14 @@ def timetable(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Ma
     spans: dict[str, tuple[float, float]] = {}
     now = 0.0
     while ready or flights:
-        busy = Counter(host for flight in flights for host in (flight.what.source_node, flight.what.destination_node))
+        traffic = Traffic(limits, [flight.what for flight in flights])
         later, ended = list[int](), list[str]()
         for number in sorted(ready):
             action, what = actions[number], actions[number].input_parameters
             if not isinstance(what, MigrateInput):
                 ended.append(action.uuid)  # switching a service is no load, and takes no time
-            elif len(flights) < limits.total and all(busy[host] < limits.per_host for host in action.hosts):
+            elif traffic.admits(what):
                 flights.append(_Flight(action.uuid, what, model.overhead_s(what.migration_type), action.cost.copy_gb * MB_PER_GB))
-                busy.update(action.hosts)
             else:
                 later.append(number)
                 continue

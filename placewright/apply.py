@@ -9,8 +9,9 @@ from typing import Any
 
 from migrate.cloud import Cloud
 from migrate.duration import TimeModel
-from migrate.executor import Event, Limits, Report, execute
+from migrate.executor import Event, Report, execute
 from migrate.journal import Journal, NoJournal
+from migrate.limits import Limits, within
 from migrate.nova import NovaCloud
 from migrate.plan import MigrateInput, Plan, ServiceStateInput, check_plan_matches
 from migrate.simulator import SimulatedCloud
@@ -83,6 +84,7 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     strategy = find_strategy(plan.strategy)
     parameters = strategy.parameters.parse(plan.strategy, dict(plan.parameters))
     before = source.cluster()
+    limits = within(limits, before)
     check_plan_matches(plan, before, datetime.now(UTC), math.inf if resume else max_age_s)
     before, notes = _with_load(source, before, strategy.load(parameters))
     policy = recalled(plan.policies, before).policy

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from migrate.duration import TimeModel
-from migrate.executor import USUAL_LIMITS, Limits
+from migrate.limits import USUAL_LIMITS, Limits, within
 from migrate.plan import Action, Clash, ClusterRef, Level, Plan, Refused
 from migrate.planner import Steps, plan_steps
 from optimizer.cluster import Cluster
@@ -43,6 +43,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     parameters = strategy.parameters.parse(strategy.name, dict(given))
     say("reading hosts and servers")
     cluster = source.cluster()
+    limits = within(limits, cluster)
     need = strategy.load(parameters)
     if need is None:
         cluster = without_partial_load(cluster)

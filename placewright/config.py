@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
-from migrate.executor import Limits
+from migrate.limits import Limits
 from optimizer.errors import PlacewrightError
 from policy_sources.http import HttpSettings
 from policy_sources.marks import MarksSettings
@@ -36,6 +36,10 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.IntOpt("parallel_per_host", default=_LIMITS.per_host, min=1,
                    help="Migrations that run at the same time from or to one host. Nova itself queues live migrations beyond "
                         "max_concurrent_live_migrations (1 by default) of the source."),
+        cfg.IntOpt("parallel_out_of_host", min=1, help="Migrations that run at the same time from one host. Unset: no limit of its own."),
+        cfg.IntOpt("parallel_into_host", min=1, help="Migrations that run at the same time to one host. Unset: no limit of its own."),
+        cfg.Opt("parallel_in_aggregate", type=types.Dict(types.Integer(min=1)), sample_default="unset", default={},
+                help="Migrations that run at the same time from, to or between the hosts of an aggregate, by its name: rack-1:4,rack-2:2."),
         cfg.FloatOpt("poll_interval", default=_LIMITS.poll_interval_s, min=0.1, help="Seconds between two looks at running migrations."),
         cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1,
                      help="Seconds after which a migration is given up; at least four times what it is expected to take."),
@@ -164,5 +168,6 @@ def database_url(conf: cfg.ConfigOpts) -> str:
 def limits(conf: cfg.ConfigOpts) -> Limits:
     """The group [execution]."""
     group = conf.execution
-    return Limits(total=group.parallel_total, per_host=group.parallel_per_host, poll_interval_s=group.poll_interval,
+    return Limits(total=group.parallel_total, per_host=group.parallel_per_host, out_of_host=group.parallel_out_of_host,
+                  into_host=group.parallel_into_host, in_aggregate=group.parallel_in_aggregate, poll_interval_s=group.poll_interval,
                   action_timeout_s=group.action_timeout)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from migrate.duration import TimeModel
-from migrate.executor import USUAL_LIMITS, Limits
 from migrate.journal import Entry
+from migrate.limits import USUAL_LIMITS, Limits, within
 from migrate.plan import MigrateInput, Plan, PlanError, PolicyRef, Refused, ServiceStateInput, check_plan_matches
 from migrate.planner import plan_steps
 from optimizer.cluster import Cluster, Obstacle
@@ -39,6 +39,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     parameters = strategy.parameters.parse(plan.strategy, dict(plan.parameters))
     say("reading hosts and servers")
     cluster = without_partial_load(source.cluster())
+    limits = within(limits, cluster)
     check_plan_matches(plan, cluster, datetime.now(UTC), math.inf)
     done = replace(plan, actions=tuple(action for action in plan.actions if action.uuid in entries and entries[action.uuid].state == "SUCCEEDED"))
     homes, notes = _homes(done, cluster)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.cloud import CallFailed, Handle, Hold, NotNow, Outcome, Progress
-from migrate.executor import CANCEL_GRACE_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, START_ATTEMPTS, TIMEOUT_FACTOR, LimitError, Limits, execute
+from migrate.executor import CANCEL_GRACE_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, START_ATTEMPTS, TIMEOUT_FACTOR, execute
 from migrate.journal import Entry, JournalError, NoJournal
+from migrate.limits import Limits
 from migrate.plan import Cost, MigrateInput, PlanError
 from migrate.simulator import Change, Fault, SimulatedCloud, delete_server, move_server, set_service
 from optimizer.cluster import Migration, Obstacle
@@ -46,22 +47,6 @@ def text(done, uuid):
 
 
 # ---- what is refused before anything is done
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("total", 0),
-        ("per_host", 0),
-        ("total", -1),
-        ("poll_interval_s", 0),
-        ("action_timeout_s", -5),
-        ("poll_interval_s", float("nan")),
-    ],
-)
-def test_bad_limits(field, value):
-    with pytest.raises(LimitError, match=f"limit {field} is {value}"):
-        Limits(**{field: value})
 
 
 @pytest.mark.parametrize(

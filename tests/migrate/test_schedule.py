@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.duration import TimeModel, cost_of
-from migrate.executor import Limits, execute
+from migrate.executor import execute
 from migrate.journal import NoJournal
+from migrate.limits import Limits
 from migrate.plan import Action, Cost, MigrateInput
 from migrate.schedule import timed, timetable
 from migrate.simulator import SimulatedCloud

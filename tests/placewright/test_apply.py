@@ -10,7 +10,8 @@ import pytest
 from datasources.gnocchi import GnocchiSettings
 from migrate.cloud import CallFailed
 from migrate.duration import TimeModel
-from migrate.executor import Event, Limits
+from migrate.executor import Event
+from migrate.limits import Limits
 from migrate.plan import Plan, PlanError
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError

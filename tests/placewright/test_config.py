@@ -6,7 +6,7 @@ import pytest
 
 from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
-from migrate.executor import Limits
+from migrate.limits import Limits
 from optimizer.errors import PlacewrightError
 from placewright.config import OPTIONS, database_url, gnocchi_settings, http_settings, limits, load_config, marks_settings, time_model
 from policy_sources.http import HttpSettings
@@ -31,7 +31,8 @@ def test_every_option_arrives(file: Path) -> None:
     file.write_text("[gnocchi]\nresource_type = vm\ncpu_metric = c\ncpu_aggregation = rate:max\ncpu_interval = 60\nmemory_metric = m\n"
                     "memory_aggregation = max\ntimeout = 9\n"
                     "[database]\nconnection = postgresql://u:p@h/d\n"
-                    "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
+                    "[execution]\nparallel_total = 3\nparallel_per_host = 1\nparallel_out_of_host = 4\nparallel_into_host = 2\n"
+                    "parallel_in_aggregate = rack-1:4,rack-2:2\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "undo_below = 50\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\n"
                     "live_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
@@ -44,7 +45,8 @@ def test_every_option_arrives(file: Path) -> None:
                                                      memory_aggregation="max", timeout_s=9)
     assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True,
                                          live_per_source=4)
-    assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
+    assert limits(conf) == Limits(total=3, per_host=1, out_of_host=4, into_host=2, in_aggregate={"rack-1": 4, "rack-2": 2}, poll_interval_s=0.5,
+                                  action_timeout_s=60)
     assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.solver.threads, conf.time_model.learn_hours) == (7, 50, 2, 2)
     assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
@@ -76,6 +78,9 @@ def test_the_later_file_wins(file: Path, tmp_path: Path) -> None:
     ("[execution]\nparallel_total = many\n", ["1 fault", "[execution] parallel_total = many: invalid literal"]),
     ("[execution]\nparallel_total = 0\n[solver]\nthreads = -1\n[time_model]\ndirty_page_factor = 0.9\n",
      ["3 faults", "[execution] parallel_total = 0: Should be greater than or equal to 1", "[solver] threads = -1: ", "dirty_page_factor = 0.9: "]),
+    ("[execution]\nparallel_in_aggregate = rack-1:0\n", ["parallel_in_aggregate = rack-1:0: Should be greater than or equal to 1"]),
+    ("[execution]\nparallel_in_aggregate = rack-1\n", ["parallel_in_aggregate = rack-1: Value should be NAME:VALUE pairs"]),
+    ("[execution]\nparallel_into_host = 0\n", ["parallel_into_host = 0: Should be greater than or equal to 1"]),
     ("[time_model]\nshared_storage = perhaps\n", ["[time_model] shared_storage = perhaps: ", "boolean"]),
     ("[gnocchi]\ncpu_interval = 0\n", ["[gnocchi] cpu_interval = 0: "]),
     ("[gnocchi]\nresource_type = $nowhere\n", ["resource_type"]),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from datasources.nova import PastMigration
 from migrate.duration import TimeModel
-from migrate.executor import Limits
+from migrate.limits import Limits
 from migrate.plan import MigrateInput, Plan, read_plan, write_plan
 from optimizer.cluster import Aggregate, Cluster
 from optimizer.constraints.base import check

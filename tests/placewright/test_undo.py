@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from migrate.duration import TimeModel
-from migrate.executor import Limits
 from migrate.journal import Entry
+from migrate.limits import Limits
 from migrate.plan import Plan, PlanError, ServiceStateInput
 from optimizer.cluster import Cluster
 from optimizer.placement import placement_of
