@@ -11,7 +11,7 @@ from migrate.duration import TimeModel, cost_of
 from migrate.limits import USUAL_LIMITS, Limits
 from migrate.order import Ordered, Step, order
 from migrate.plan import Action, Cost, MigrateInput, Refused, ServiceStateInput
-from migrate.schedule import timed
+from migrate.schedule import soonest, timed
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
@@ -48,8 +48,7 @@ class Steps:
     @property
     def moves(self) -> tuple[Move, ...]:
         """The migrations, in the order of the plan."""
-        steps = (action.input_parameters for action in self.actions)
-        return tuple(Move(one.resource_id, one.source_node, one.destination_node) for one in steps if isinstance(one, MigrateInput))
+        return tuple(_moves(self.actions))
 
 
 def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement], Sequence[ServiceChange]],
@@ -74,10 +73,19 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     left_out = tuple(_left_out(problem, ordered, host_moves or {}))
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
-    migrations = tuple(_migrations(problem, ordered.steps, reached, reason, model, ways))
-    replay(problem, [step.parents for step in ordered.steps], migrations)
     services = tuple(changes(reached))
+    steps = _scheduled(ordered.steps, _with_services(cluster, tuple(_migrations(cluster, ordered.steps, model, ways)), services), model, limits)
+    migrations = _explained(problem, tuple(_migrations(cluster, steps, model, ways)), reached, reason)
+    replay(problem, [step.parents for step in steps], migrations)
     return Steps(reached, services, timed(_with_services(cluster, migrations, services), model, limits), left_out)
+
+
+def _scheduled(steps: Sequence[Step], actions: Sequence[Action], model: TimeModel, limits: Limits) -> Sequence[Step]:
+    """The steps in the order by which their actions are over soonest; before and after these are changes of services."""
+    before = next((n for n, action in enumerate(actions) if isinstance(action.input_parameters, MigrateInput)), 0)
+    old = [number - before for number in soonest(actions, model, limits) if isinstance(actions[number].input_parameters, MigrateInput)]
+    new = {number: n for n, number in enumerate(old)}
+    return [replace(steps[number], parents=tuple(sorted(new[parent] for parent in steps[number].parents))) for number in old]
 
 
 def _left_out(problem: Problem, ordered: Ordered, host_moves: HostMoves) -> Iterator[Refused]:
@@ -96,15 +104,26 @@ def _left_out(problem: Problem, ordered: Ordered, host_moves: HostMoves) -> Iter
                       text=f"{server.name} would go from {cluster.hosts[here].name} to {name}, but at no moment is there room for it{limit}")
 
 
-def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, reason: Reason, model: TimeModel,
-                ways: Ways) -> Iterator[Action]:
+def _migrations(cluster: Cluster, steps: Sequence[Step], model: TimeModel, ways: Ways) -> Iterator[Action]:
     """One action a step; two for a server that stops on its way."""
-    cluster = problem.cluster
-    placement = dict(placement_of(cluster))
     ids = [str(uuid.uuid4()) for _ in steps]
-    moves = [Move(cluster.servers[step.server].id, cluster.hosts[step.source].name, cluster.hosts[step.destination].name) for step in steps]
-    for step, name, move, gain in zip(steps, ids, moves, benefits(problem, moves), strict=True):
+    for step, name in zip(steps, ids, strict=True):
         server = cluster.servers[step.server]
+        kind = ways.of(server)
+        if kind is None:
+            raise UnsafePlan(f"{server.name} is to move and cannot (status {server.status})")
+        source, destination = cluster.hosts[step.source].name, cluster.hosts[step.destination].name
+        yield Action(uuid=name, action_type="migrate", parents=tuple(ids[p] for p in step.parents), cost=cost_of(cluster, server, kind, model),
+                     input_parameters=MigrateInput(resource_id=server.id, resource_name=server.name, migration_type=kind,
+                                                   source_node=source, destination_node=destination))
+
+
+def _explained(problem: Problem, migrations: Sequence[Action], reached: Placement, reason: Reason) -> tuple[Action, ...]:
+    """Each with what it brings at its place in the order, and why it is there."""
+    cluster = problem.cluster
+    placement, moves, found = dict(placement_of(cluster)), list(_moves(migrations)), list[Action]()
+    for action, move, gain in zip(migrations, moves, benefits(problem, moves), strict=True):
+        server = cluster.server_by_id[move.server]
         if move.destination != reached[server.id]:
             why = f"{server.name} stops on {move.destination}, so that there is room on {move.source}, and goes on to {reached[server.id]}"
         elif move.source != server.host:
@@ -112,13 +131,13 @@ def _migrations(problem: Problem, steps: Sequence[Step], reached: Placement, rea
         else:
             why = reason(placement, reached, move)
         placement[server.id] = move.destination
-        kind = ways.of(server)
-        if kind is None:
-            raise UnsafePlan(f"{server.name} is to move and cannot (status {server.status})")
-        yield Action(uuid=name, action_type="migrate", parents=tuple(ids[p] for p in step.parents), reason=why,
-                     benefit=gain, cost=cost_of(cluster, server, kind, model),
-                     input_parameters=MigrateInput(resource_id=server.id, resource_name=server.name, migration_type=kind,
-                                                   source_node=move.source, destination_node=move.destination))
+        found.append(replace(action, reason=why, benefit=gain))
+    return tuple(found)
+
+
+def _moves(actions: Sequence[Action]) -> Iterator[Move]:
+    steps = (action.input_parameters for action in actions)
+    return (Move(one.resource_id, one.source_node, one.destination_node) for one in steps if isinstance(one, MigrateInput))
 
 
 def _with_services(cluster: Cluster, migrations: tuple[Action, ...], changes: Sequence[ServiceChange]) -> tuple[Action, ...]:

@@ -1,25 +1,12 @@
 """When each action of a plan is expected to start and to end, as the executor will go about it."""
 
-import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from migrate.duration import MB_PER_GB, TimeModel, advance, rates
-from migrate.limits import Limits, Traffic
+from migrate.duration import MB_PER_GB, TimeModel
+from migrate.limits import Limits, Place
 from migrate.plan import Action, MigrateInput
-
-_EPSILON_S = 1e-9
-
-
-@dataclass(slots=True)
-class _Flight:
-    """A migration under way: what is left of its overhead and its copy."""
-
-    uuid: str
-    what: MigrateInput
-    overhead_s: float
-    copy_mb: float
+from optimizer.solvers.scheduling import Task, Tasks, compiled, played, shortest
 
 
 def timetable(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Mapping[str, tuple[float, float]]:
@@ -29,39 +16,8 @@ def timetable(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Ma
     (``poll_interval_s``). Migrations that share a host share its bandwidth, and a host sends ``live_per_source`` at once (list scheduling: Graham,
     "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969).
     """
-    children: dict[str, list[int]] = defaultdict(list)
-    for number, action in enumerate(actions):
-        for parent in action.parents:
-            children[parent].append(number)
-    waits_for = [len(action.parents) for action in actions]
-    ready = [number for number, action in enumerate(actions) if not action.parents]
-    flights: list[_Flight] = []
-    begun: dict[str, float] = {}
-    spans: dict[str, tuple[float, float]] = {}
-    now = 0.0
-    while ready or flights:
-        traffic = Traffic(limits, [flight.what for flight in flights])
-        later, ended = list[int](), list[str]()
-        for number in sorted(ready):
-            action, what = actions[number], actions[number].input_parameters
-            if not isinstance(what, MigrateInput):
-                ended.append(action.uuid)  # switching a service is no load, and takes no time
-            elif traffic.admits(what):
-                flights.append(_Flight(action.uuid, what, model.overhead_s(what.migration_type), action.cost.copy_gb * MB_PER_GB))
-            else:
-                later.append(number)
-                continue
-            begun[action.uuid] = now
-        ready = later
-        arrived, now = _next_look(flights, now, model, limits.poll_interval_s, at_once=bool(ended))
-        flights = [flight for flight in flights if flight.uuid not in arrived]
-        for uuid in (*ended, *arrived):
-            spans[uuid] = (begun[uuid], now)
-            for child in children[uuid]:
-                waits_for[child] -= 1
-                if not waits_for[child]:
-                    ready.append(child)
-    return spans
+    begin, end = played(_tasks(actions, model, limits), range(len(actions)))
+    return {action.uuid: span for action, span in zip(actions, zip(begin.tolist(), end.tolist(), strict=True), strict=True)}
 
 
 def timed(actions: Sequence[Action], model: TimeModel, limits: Limits) -> tuple[Action, ...]:
@@ -71,19 +27,31 @@ def timed(actions: Sequence[Action], model: TimeModel, limits: Limits) -> tuple[
                  for action in actions for begin, end in [spans[action.uuid]])
 
 
-def _next_look(flights: Sequence[_Flight], now: float, model: TimeModel, interval_s: float, *, at_once: bool) -> tuple[set[str], float]:
-    """The migrations that have ended at the first look (``at_once``: the very next one) at which some have, and its moment."""
-    moving, over = list(flights), set[str]()
-    look = now + interval_s if at_once else math.inf
-    while now < look - _EPSILON_S:
-        speed = rates([flight.what for flight in moving], model)
-        left = [flight.overhead_s + flight.copy_mb / rate if rate else math.inf for flight, rate in zip(moving, speed, strict=True)]
-        step = min([*left, look - now])
-        for flight, rate in zip(moving, speed, strict=True):
-            flight.overhead_s, flight.copy_mb = advance(flight.overhead_s, flight.copy_mb, rate, step)
-        now += step
-        over |= {flight.uuid for flight, seconds in zip(moving, left, strict=True) if seconds <= step + _EPSILON_S}
-        moving = [flight for flight in moving if flight.uuid not in over]
-        if over:
-            look = min(look, math.ceil((now - _EPSILON_S) / interval_s) * interval_s)
-    return over, look
+def soonest(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Sequence[int]:
+    """The numbers of the actions in an order by which their timetable is short; parents come before those that wait for them.
+
+    Any order is safe, so that time decides; where that makes no difference they stay as they are.
+    """
+    return [int(number) for number in shortest(_tasks(actions, model, limits))]
+
+
+def _tasks(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Tasks:
+    """The actions as a solver has them: hosts are links, limits are places; switching a service is no load, and takes no time."""
+    number = {action.uuid: n for n, action in enumerate(actions)}
+    links, places, room = dict[str, int](), dict[Place, int](), list[int]()
+    tasks = []
+    for action in actions:
+        parents, what = [number[parent] for parent in action.parents], action.input_parameters
+        if not isinstance(what, MigrateInput):
+            tasks.append(Task(parents=parents))
+            continue
+        taken = limits.places(what)
+        for place, most in taken.items():
+            if place not in places:
+                places[place] = len(places)
+                room.append(most)
+        tasks.append(Task(
+            parents=parents, setup_s=model.overhead_s(what.migration_type), work_s=action.cost.copy_gb * MB_PER_GB / model.bandwidth_mb_per_s,
+            links=(links.setdefault(what.source_node, len(links)), links.setdefault(what.destination_node, len(links))),
+            queued=what.migration_type == "live", places=[places[place] for place in taken]))
+    return compiled(tasks, room, model.live_per_source, limits.poll_interval_s)

@@ -19,6 +19,7 @@ from optimizer.objectives.moves import Moves
 from optimizer.objectives.spread import Spread
 from optimizer.problem import Level, Problem, Term
 from optimizer.solvers.portfolio import solve
+from optimizer.solvers.scheduling import Task, compiled, shortest
 from optimizer.solvers.stop import MaxIterations
 
 
@@ -40,10 +41,11 @@ def problems() -> Iterator[Problem]:
 
 
 def main() -> int:
-    """Solve the small problems and tell how long it took."""
+    """Solve the small problems, play a few tasks, and tell how long it took."""
     begin = time.monotonic()
     for problem in problems():
         solve(problem, MaxIterations(200_000), threads=1)
+    shortest(compiled([Task(), Task(parents=(0,), work_s=1.0, links=(0, 1), places=(0,))], [1], 1, 1.0))
     print(f"kernels compiled in {time.monotonic() - begin:.0f} s", file=sys.stderr)
     return 0
 
