@@ -11,7 +11,7 @@ from migrate.duration import TimeModel, cost_of
 from migrate.limits import USUAL_LIMITS, Limits
 from migrate.order import Ordered, Step, order
 from migrate.plan import Action, Cost, MigrateInput, Refused, ServiceStateInput
-from migrate.schedule import soonest, timed
+from migrate.schedule import least_s, soonest, timed
 from optimizer.arrays import compile_arrays
 from optimizer.cluster import Cluster, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
@@ -38,12 +38,16 @@ class UnsafePlan(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What came of a wanted placement: the one that is reached, the services changed, the actions, and the moves left out."""
+    """What came of a wanted placement: the one that is reached, the services changed, the actions, and the moves left out.
+
+    ``least_s``: seconds before which the actions are not over in any order.
+    """
 
     placement: Placement
     changes: tuple[ServiceChange, ...]
     actions: tuple[Action, ...]
     left_out: tuple[Refused, ...]
+    least_s: float = 0.0
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -77,7 +81,8 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     steps = _scheduled(ordered.steps, _with_services(cluster, tuple(_migrations(cluster, ordered.steps, model, ways)), services), model, limits)
     migrations = _explained(problem, tuple(_migrations(cluster, steps, model, ways)), reached, reason)
     replay(problem, [step.parents for step in steps], migrations)
-    return Steps(reached, services, timed(_with_services(cluster, migrations, services), model, limits), left_out)
+    actions = timed(_with_services(cluster, migrations, services), model, limits)
+    return Steps(reached, services, actions, left_out, least_s(actions, model, limits))
 
 
 def _scheduled(steps: Sequence[Step], actions: Sequence[Action], model: TimeModel, limits: Limits) -> Sequence[Step]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from migrate.duration import MB_PER_GB, TimeModel
 from migrate.limits import Limits, Place
 from migrate.plan import Action, MigrateInput
-from optimizer.solvers.scheduling import Task, Tasks, compiled, played, shortest
+from optimizer.solvers.scheduling import Task, Tasks, compiled, lower_bound, played, shortest
 
 
 def timetable(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Mapping[str, tuple[float, float]]:
@@ -33,6 +33,11 @@ def soonest(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Sequ
     Any order is safe, so that time decides; where that makes no difference they stay as they are.
     """
     return [int(number) for number in shortest(_tasks(actions, model, limits))]
+
+
+def least_s(actions: Sequence[Action], model: TimeModel, limits: Limits) -> float:
+    """Seconds before which the actions are not over in any order."""
+    return lower_bound(_tasks(actions, model, limits))
 
 
 def _tasks(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Tasks:

@@ -1,7 +1,7 @@
 """One audit: from a source to a plan, in the order the product works."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -116,7 +116,7 @@ def assembled(strategy: Strategy, parameters: Parameters, problem: Problem, resu
         status="feasible" if steps.left_out else result.status.value,
         objective=levels[0].value, bound=levels[0].bound, gap=levels[0].gap, levels=levels,
         before=before, after=after, message=_message(problem, steps, before, after),
-        notes=(*rules.notes, *_notes(problem)), policies=references(rules),
+        notes=(*rules.notes, *_notes(problem), *_least(steps)), policies=references(rules),
         refused=(*steps.left_out, *refused), actions=_cited(steps.actions, served(cluster, rules.policy, steps.placement), rules.policy))
 
 
@@ -148,6 +148,12 @@ def _message(problem: Problem, steps: Steps, before: Mapping[str, float], after:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _least(steps: Steps) -> Iterator[str]:
+    """How good the order of the actions is."""
+    if steps.moves:
+        yield f"In no order, under these limits, are the actions over in less than {steps.least_s:.0f} s."
 
 
 def _notes(problem: Problem) -> tuple[str, ...]:

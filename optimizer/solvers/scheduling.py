@@ -13,17 +13,17 @@ import numpy as np
 from optimizer.solvers.scheduling_kernel import play
 
 _EPSILON_S = 1e-9
-_CROWDED = 1e6  # times the longest task: a link in use comes last
-_FEW = 6
-_NEAR = 1.001  # of the bound: good enough
-_MOST_TRIALS, _TRIALS = 4000, 1.2e7  # a trial of twice as many tasks takes about three times as long
+_NEAR = 1.005  # times the bound: good enough
+_CROWDING = (1.0, 1e6)  # times the longest task: the price of a link in use
+_STARTS, _FEW = 4, 6
+_MOST_TRIALS, _TRIALS = 6_000, 1.2e7  # a trial of twice as many tasks takes about three times as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """``setup_s`` and ``work_s`` are seconds when it has its links for itself; ``parents`` are numbers of tasks before it.
 
-    An instant one has no links and ends at the next look.
+    An instant one has no links.
     """
 
     parents: Sequence[int] = ()
@@ -84,34 +84,33 @@ def played(tasks: Tasks, order: Sequence[int] | np.ndarray) -> tuple[np.ndarray,
 def shortest(tasks: Tasks, seed: int = 0) -> np.ndarray:
     """The order by which the last of the tasks ends earliest, of all that were tried; the one they have where none is better.
 
-    Rules of list scheduling first: what has the longest chain behind it, or the most work behind it, or on its links, and of these rather what
-    finds its links free, since tasks that share a link hold their places longer. Then the best priorities are changed at random, a few at a time.
-    The number of trials is fixed by the number of tasks; fewer when the bound is met.
+    Rules of list scheduling first: what has the longest chain behind it, or the most work on its links, and of these rather what finds its links
+    free, since tasks that share a link hold their places longer. Then the priorities of the best rules are changed at random, a few at a time, and
+    kept where that is no worse. How many trials there are depends on the number of tasks alone; near the bound they end.
     """
     count = len(tasks.setup)
     best = np.arange(count)
-    if not count:
-        return best
-    least = _last(tasks, best)
-    enough = _NEAR * lower_bound(tasks)
+    least, enough = _last(tasks, best), _NEAR * lower_bound(tasks)
     if least <= enough:
         return best
-    slots, scale = _slots_s(tasks), float(_slots_s(tasks).max())
-    key, crowding = _ranks(best), 0.0
-    for rule in _rules(tasks, slots):
-        for weight in (scale, _CROWDED * scale):
-            seconds, order = _tried(tasks, rule, weight)
-            if seconds < least:
-                least, best, key, crowding = seconds, order, rule, weight
+    slots = _slots_s(tasks)
+    scale = float(slots.max())
+    rules = [(*_tried(tasks, key, crowding * scale), key, crowding * scale) for key in _rules(tasks, slots) for crowding in _CROWDING]
+    rules = sorted(rules, key=lambda rule: rule[0])[:_STARTS]
     random = np.random.default_rng(seed)
-    for _ in range(min(_MOST_TRIALS, int(_TRIALS / count ** 1.5))):
-        if least <= enough:
-            break
-        other, some = key.copy(), random.integers(0, count, random.integers(1, _FEW))
-        other[some] += random.normal(0.0, scale, len(some))
-        seconds, order = _tried(tasks, other, crowding)
-        if seconds <= least:
-            least, best, key = seconds, order, other
+    for reached, order, key, crowding in rules:
+        if reached < least:
+            least, best = reached, order
+        for _ in range(min(_MOST_TRIALS, int(_TRIALS / count ** 1.5)) // _STARTS):
+            if least <= enough:
+                break
+            other, some = key.copy(), random.integers(0, count, random.integers(1, _FEW))
+            other[some] += random.normal(0.0, scale, len(some))
+            seconds, order = _tried(tasks, other, crowding)
+            if seconds <= reached:
+                reached, key = seconds, other
+            if seconds < least:
+                least, best = seconds, order
     tidy = np.argsort(played(tasks, best)[0], kind="stable")  # those that begin together as they came
     return tidy if _last(tasks, tidy) <= least else best
 
@@ -162,8 +161,7 @@ def _resources(tasks: Tasks, slots: np.ndarray) -> Iterator[tuple[np.ndarray, np
 
 def _slots_s(tasks: Tasks) -> np.ndarray:
     """Seconds from the beginning of each task until its end is noticed, when it has its links for itself."""
-    looks = np.ceil((tasks.setup + tasks.work - _EPSILON_S) / tasks.interval_s)
-    return np.asarray(np.where(tasks.instant, 1, looks) * tasks.interval_s)
+    return np.asarray(np.maximum(1.0, np.ceil((tasks.setup + tasks.work - _EPSILON_S) / tasks.interval_s)) * tasks.interval_s)
 
 
 def _chains(tasks: Tasks, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,5 +200,5 @@ def _last(tasks: Tasks, order: np.ndarray) -> float:
 
 def _ranks(order: Sequence[int] | np.ndarray) -> np.ndarray:
     ranks = np.empty(len(order))
-    ranks[order] = np.arange(len(order))
+    ranks[np.asarray(order, np.int64)] = np.arange(len(order))
     return ranks

@@ -56,10 +56,10 @@ def play(T, key, crowding):
                     used[T.target[best]] += 1
                     flying[flights] = best
                     flights += 1
-        look = np.inf
+        look, next_look = np.inf, now + T.interval_s
         for k in range(instants, begun):
             if T.instant[order[k]]:
-                look = now + T.interval_s
+                look = next_look
         over = 0
         while now < look - _EPSILON_S:
             # In the order of their beginnings: of those that queue for a source, the first are served.
@@ -91,7 +91,7 @@ def play(T, key, crowding):
                         end[task] = 0.0
                         over += 1
             if over:
-                look = min(look, math.ceil((now - _EPSILON_S) / T.interval_s) * T.interval_s)
+                look = min(look, max(next_look, math.ceil((now - _EPSILON_S) / T.interval_s) * T.interval_s))
         now = look
         kept = 0
         for k in range(flights + begun - instants):

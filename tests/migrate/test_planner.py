@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.duration import TimeModel, cost_of
+from migrate.limits import Limits
 from migrate.plan import Action, Cost, MigrateInput, ServiceStateInput
 from migrate.planner import Steps, UnsafePlan, plan_steps, replay
 from optimizer.cluster import Cluster
@@ -75,6 +76,16 @@ def test_an_action_says_what_why_what_for_and_at_which_cost() -> None:
     assert steps.placement == moved(cluster, s0="b", s1="c")
     assert steps.left_out == ()
     assert len({action.uuid for action in steps.actions}) == 2
+
+
+def test_the_order_is_the_one_that_is_over_soonest_and_reasons_are_those_of_that_order() -> None:
+    cluster = make_cluster([make_host(name) for name in "abcdef"], [make_server(f"s{n}", "a" if n < 2 else "b", cpu_cores=1.0) for n in range(4)])
+    steps = plan_steps(problem_of(cluster), moved(cluster, s0="c", s1="d", s2="e", s3="f"), lambda placement: [], why, MODEL,
+                       limits=Limits(total=2))
+    assert [source for _, source, _, _ in migrations(steps)] in (["a", "b", "a", "b"], ["b", "a", "b", "a"])
+    assert [action.reason.split(":")[1] for action in steps.actions] == [f" {n} on {host}, 0 in the end" for n, (_, host, _, _) in zip(
+        (2, 2, 1, 1), migrations(steps), strict=True)]
+    assert max(action.cost.end_s or 0 for action in steps.actions) == steps.least_s
 
 
 def test_what_a_host_emptied_brings_is_shared_by_all_who_leave() -> None:

@@ -12,7 +12,7 @@ from migrate.executor import execute
 from migrate.journal import NoJournal
 from migrate.limits import Limits
 from migrate.plan import Action, Cost, MigrateInput
-from migrate.schedule import timed, timetable
+from migrate.schedule import least_s, soonest, timed, timetable
 from migrate.simulator import SimulatedCloud
 from optimizer.cluster import Cluster
 from tests.migrate.instances import cluster, host, move, plan, rules, server, switch
@@ -43,8 +43,11 @@ def scenarios(draw: Any) -> tuple[Cluster, list[Action], TimeModel, Limits]:
         if target != one.host:
             parents = draw(st.sets(st.sampled_from([action.uuid for action in actions]), max_size=2)) if actions else set()
             actions.append(move(one.id, one.host, target, *sorted(parents), kind=draw(st.sampled_from(["live", "cold"]))))
-    model = replace(MODEL, live_per_source=draw(st.integers(1, 3)), live_overhead_s=draw(st.sampled_from([0.25, 3.0])))
-    limits = Limits(total=draw(st.integers(1, 5)), per_host=draw(st.integers(1, 3)), poll_interval_s=draw(st.sampled_from([0.5, 1.0, 2.0])))
+    model = replace(MODEL, live_per_source=draw(st.integers(1, 3)), live_overhead_s=draw(st.sampled_from([0.25, 3.0])),
+                    cold_overhead_s=draw(st.sampled_from([0.0, 10.0])))
+    limits = Limits(total=draw(st.integers(1, 5)), per_host=draw(st.integers(1, 3)), out_of_host=draw(st.none() | st.integers(1, 2)),
+                    into_host=draw(st.none() | st.integers(1, 2)), in_aggregate={"rack": draw(st.integers(1, 4))},
+                    aggregates_of=dict.fromkeys(names[:2], ("rack",)), poll_interval_s=draw(st.sampled_from([0.5, 1.0, 2.0])))
     start = cluster([host(name, 40) for name in names], servers)
     return start, priced(start, actions, model), model, limits
 
@@ -74,6 +77,17 @@ def test_limits_and_parents_are_waited_for() -> None:
     start = cluster([host(f"h{n}", 40) for n in range(5)], [server(f"s{n}", f"h{n}") for n in range(3)])
     actions = priced(start, [move("s0", "h0", "h4", uuid="0"), move("s1", "h1", "h4", uuid="1"), move("s2", "h2", "h3", "0", uuid="2")], MODEL)
     assert timetable(actions, MODEL, Limits(total=9, per_host=1, poll_interval_s=1.0)) == {"0": (0, 5), "1": (5, 10), "2": (5, 10)}
+
+
+def test_hosts_take_turns_where_that_is_shorter() -> None:
+    """Two at once from one host take twice as long; each alone copies 1 GiB in 2 s, after 3 s."""
+    start = cluster([host(f"h{n}", 40) for n in range(6)], [server(f"s{n}", f"h{n // 2}") for n in range(4)])
+    actions = priced(start, [move(f"s{n}", f"h{n // 2}", f"h{n + 2}", uuid=str(n)) for n in range(4)], MODEL)
+    limits = Limits(total=2, per_host=2, poll_interval_s=1.0)
+    assert max(end for _, end in timetable(actions, MODEL, limits).values()) == 15
+    assert soonest(actions, MODEL, limits) == [0, 2, 1, 3]
+    assert least_s(actions, MODEL, limits) == 10
+    assert max(end for _, end in timetable([actions[n] for n in soonest(actions, MODEL, limits)], MODEL, limits).values()) == 10
 
 
 def test_the_actions_of_a_plan_carry_it() -> None:
