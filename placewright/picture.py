@@ -1,6 +1,5 @@
 """What the page draws: shares of hosts, and the geometry of the pictures made of them, in units of the view box."""
 
-import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from optimizer.placement import placement_of
 
 SKYLINE_WIDTH, ROW_HEIGHT, AXIS = 780.0, 104.0, 40.0
 HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 300.0, 234.0
-TIMELINE_WIDTH, LANE_HEIGHT = 1100.0, 15.0
+TIMELINE_WIDTH, GUTTER, LANE_HEIGHT, STRIP_HEIGHT, CURVE_HEIGHT = 1100.0, 130.0, 17.0, 9.0, 48.0
+_MOST_LANES, _MOST_STRIPS = 60, 40
 _WIDEST_BAR, _NAMED_UP_TO = 56.0, 16
 _LETTER = 6.2  # the width of a letter in the pictures
 _ALLOCATED: Mapping[Metric, tuple[str, ...]] = {"cpu": ("VCPU", "PCPU"), "memory": ("MEMORY_MB",)}
@@ -84,23 +84,59 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A migration in the timeline, or a moment (``box.width`` 0) for what took no time."""
+    """A migration in the timeline and when it was ``expected``; or what happened on a host meanwhile; or a moment (``box.width`` 0)."""
 
     box: Box
     state: str
     title: str
-    label: str
+    label: str = ""
+    expected: Box | None = None
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A host in the timeline."""
+
+    name: str
+    y: float
+    height: float
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Migrations over time, in as few lanes as ran at once; ``moments`` are service changes and what never ran."""
+    """Migrations over time: how many at once (paths, ``measured`` and ``expected``), and by host.
 
-    spans: tuple[Span, ...]
+    ``detailed``: a bar for each, at the host it leaves; else a strip for each of the busiest of the ``hosts``, as dark as it was busy. ``moments``
+    are service changes and what never ran.
+    """
+
+    rows: tuple[Row, ...]
     moments: tuple[Span, ...]
-    lanes: int
+    measured: str
+    expected: str
+    most: int
+    detailed: bool
+    hosts: int
     ticks: tuple[tuple[float, str], ...]
     height: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A migration that ran: ``end_s`` is the end of the run where it had none."""
+
+    done: ActionReport
+    what: MigrateInput
+    start_s: float
+    end_s: float
+
+    @property
+    def title(self) -> str:
+        cost = self.done.action.cost
+        when = "" if cost.start_s is None or cost.end_s is None else f" (expected: {cost.start_s:.0f} to {cost.end_s:.0f} s)"
+        return f"{self.done.action}: {self.done.state.lower()}, {self.start_s:.0f} to {self.end_s:.0f} s{when}"
 
 
 def host_shares(before: Cluster, after: Cluster, metric: Metric) -> list[HostShare]:
@@ -243,53 +279,123 @@ def histogram(shares: Sequence[HostShare]) -> tuple[Bin, ...]:
 
 
 def timeline(actions: Sequence[ActionReport], seconds: float) -> Timeline:
-    """When each migration ran: a lane is reused as soon as it is free."""
-    whole = max([seconds, 1.0, *(done.ended_s for done in actions if done.ended_s is not None)])
-    scale = TIMELINE_WIDTH / whole
-    spans, moments = [], []
-    free: list[tuple[float, int]] = []  # (when it is free, lane)
-    lanes = 0
-    ran = [
-        done
+    """When each migration ran and was expected to, at the host that it leaves; by how busy hosts were where that is too many."""
+    planned = [(done.action.cost.start_s, done.action.cost.end_s) for done in actions if isinstance(done.action.input_parameters, MigrateInput)]
+    expected = [(start, end) for start, end in planned if start is not None and end is not None]
+    whole = max([seconds, 1.0, *(done.ended_s for done in actions if done.ended_s is not None), *(end for _, end in expected)])
+    scale = (TIMELINE_WIDTH - GUTTER) / whole
+    flights = [
+        _Flight(done, what, done.started_s, seconds if done.ended_s is None else done.ended_s)
         for done in actions
-        if done.started_s is not None and isinstance(done.action.input_parameters, MigrateInput)
+        if isinstance(what := done.action.input_parameters, MigrateInput) and done.started_s is not None
     ]
-    for done in sorted(ran, key=lambda done: done.started_s or 0.0):
-        start, end = done.started_s or 0.0, whole if done.ended_s is None else done.ended_s
-        if free and free[0][0] <= start + 1e-6:
-            lane = heapq.heappop(free)[1]
+    ran = [(flight.start_s, flight.end_s) for flight in flights]
+    most = max((count for spans in (ran, expected) for _, _, count in _at_once(spans)), default=0)
+    lanes = _lanes(flights)
+    detailed = sum(len(some) for some in lanes.values()) <= _MOST_LANES
+    rows = tuple(_bars(lanes, scale) if detailed else _strips(flights, scale))
+    hosts = {host for flight in flights for host in flight.done.action.hosts}
+    return Timeline(
+        rows,
+        tuple(_moments(actions, scale)),
+        _curve(ran, scale, most),
+        _curve(expected, scale, most),
+        most,
+        detailed,
+        len(hosts),
+        tuple((round(GUTTER + t * scale, 2), clock(t)) for t in _steps(whole)),
+        sum(row.height for row in rows),
+    )
+
+
+def _lanes(flights: Sequence[_Flight]) -> dict[str, list[list[_Flight]]]:
+    """Host -> migrations from it, side by side where they ran at once: a lane is reused as soon as it is free."""
+    hosts: dict[str, list[list[_Flight]]] = {}
+    for flight in sorted(flights, key=lambda flight: flight.start_s):
+        lanes = hosts.setdefault(flight.what.source_node, [])
+        free = next((lane for lane in lanes if lane[-1].end_s <= flight.start_s + 1e-6), None)
+        if free is None:
+            lanes.append([flight])
         else:
-            lane, lanes = lanes, lanes + 1
-        heapq.heappush(free, (end, lane))
-        width = max(1.5, (end - start) * scale - 1)
-        name = (
-            done.action.input_parameters.resource_name if isinstance(done.action.input_parameters, MigrateInput) else ""
-        )
-        spans.append(
-            Span(
-                Box(round(start * scale, 2), lane * LANE_HEIGHT, round(width, 2), LANE_HEIGHT - 2),
-                done.state,
-                f"{done.action}: {done.state.lower()}, {start:.0f} to {end:.0f} s",
-                name if len(name) * _LETTER < width - 6 else "",
-            )
-        )
+            free.append(flight)
+    return hosts
+
+
+def _bars(hosts: Mapping[str, Sequence[Sequence[_Flight]]], scale: float) -> Iterator[Row]:
+    y = 0.0
+    for host, lanes in hosts.items():
+        spans = [_bar(flight, y + number * LANE_HEIGHT, scale) for number, lane in enumerate(lanes) for flight in lane]
+        yield Row(_short(host, GUTTER - 10), y, len(lanes) * LANE_HEIGHT, tuple(spans))
+        y += len(lanes) * LANE_HEIGHT
+
+
+def _bar(flight: _Flight, y: float, scale: float) -> Span:
+    cost = flight.done.action.cost
+    box = _stretch(flight.start_s, flight.end_s, y + 1, LANE_HEIGHT - 5, scale)
+    planned = None if cost.start_s is None or cost.end_s is None else _stretch(cost.start_s, cost.end_s, y + LANE_HEIGHT - 4, 2, scale)
+    names = (f"{flight.what.resource_name} → {flight.what.destination_node}", flight.what.resource_name)
+    return Span(box, flight.done.state, flight.title, next((name for name in names if len(name) * _LETTER < box.width - 8), ""), planned)
+
+
+def _strips(flights: Sequence[_Flight], scale: float) -> Iterator[Row]:
+    """The hosts with the most seconds of migrations, from them or to them; before them those where one failed."""
+    touching: dict[str, list[_Flight]] = {}
+    for flight in flights:
+        for host in flight.done.action.hosts:
+            touching.setdefault(host, []).append(flight)
+
+    def rank(item: tuple[str, list[_Flight]]) -> tuple[bool, float, str]:
+        return all(one.done.state != "FAILED" for one in item[1]), -sum(one.end_s - one.start_s for one in item[1]), item[0]
+
+    busiest = sorted(touching.items(), key=rank)[:_MOST_STRIPS]
+    stretches = {host: list(_at_once([(one.start_s, one.end_s) for one in some])) for host, some in busiest}
+    most = max(count for some in stretches.values() for _, _, count in some)
+    for number, (host, some) in enumerate(busiest):
+        spans = []
+        for start, end, count in stretches[host]:
+            states = {one.done.state for one in some if one.start_s < end and start < one.end_s}
+            state = next((state for state in ("FAILED", "ONGOING") if state in states), "SUCCEEDED")
+            title = f"{host}: {count} at once, {start:.0f} to {end:.0f} s"
+            spans.append(Span(_stretch(start, end, number * STRIP_HEIGHT + 1, STRIP_HEIGHT - 2, scale), state, title,
+                              strength=round(0.5 + 0.5 * count / most, 2)))
+        yield Row(_short(host, GUTTER - 10), number * STRIP_HEIGHT, STRIP_HEIGHT, tuple(spans))
+
+
+def _moments(actions: Sequence[ActionReport], scale: float) -> Iterator[Span]:
     for done in actions:
-        moment = (
-            done.ended_s
-            if done.started_s is None or not isinstance(done.action.input_parameters, MigrateInput)
-            else None
-        )
-        if moment is not None:
-            moments.append(
-                Span(
-                    Box(round(moment * scale, 2), 0, 0, 0),
-                    done.state,
-                    f"{done.action}: {done.state.lower()} at {moment:.0f} s. {done.text}",
-                    "",
-                )
-            )
-    ticks = tuple((round(t * scale, 2), clock(t)) for t in _steps(whole))
-    return Timeline(tuple(spans), tuple(moments), lanes, ticks, lanes * LANE_HEIGHT)
+        never = done.started_s is None or not isinstance(done.action.input_parameters, MigrateInput)
+        if never and done.ended_s is not None:
+            title = f"{done.action}: {done.state.lower()} at {done.ended_s:.0f} s. {done.text}"
+            yield Span(_stretch(done.ended_s, done.ended_s, 0, 0, scale), done.state, title)
+
+
+def _stretch(start_s: float, end_s: float, y: float, height: float, scale: float) -> Box:
+    width = max(1.5, (end_s - start_s) * scale - 1) if end_s > start_s else 0.0
+    return Box(round(GUTTER + start_s * scale, 2), y, round(width, 2), height)
+
+
+def _at_once(spans: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float, int]]:
+    """From when to when how many of some spans run, for each stretch in which some do."""
+    changes: dict[float, int] = {}
+    for start, end in spans:
+        changes[start] = changes.get(start, 0) + 1
+        changes[end] = changes.get(end, 0) - 1
+    count, since = 0, 0.0
+    for moment in sorted(changes):
+        if changes[moment]:
+            if count:
+                yield since, moment, count
+            count, since = count + changes[moment], moment
+
+
+def _curve(spans: Sequence[tuple[float, float]], scale: float, most: int) -> str:
+    """A path along how many run at once."""
+    points, last = [f"M{GUTTER} {CURVE_HEIGHT}"], 0.0
+    for start, end, count in _at_once(spans):
+        x, y = round(GUTTER + start * scale, 2), round(CURVE_HEIGHT * (1 - count / most), 2)
+        points.append(f"H{x}V{y}H{round(GUTTER + end * scale, 2)}" if start == last else f"V{CURVE_HEIGHT}H{x}V{y}H{round(GUTTER + end * scale, 2)}")
+        last = end
+    return "".join([*points, f"V{CURVE_HEIGHT}"]) if len(points) > 1 else ""
 
 
 def _steps(whole: float) -> Iterator[float]:
