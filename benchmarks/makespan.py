@@ -73,7 +73,7 @@ def main() -> int:
         begin = time.process_time()
         actions = ordered(problem, wanted)
         found = time.process_time()
-        scheduled = [actions[n] for n in soonest(actions, MODEL, USUAL_LIMITS)]
+        scheduled = [actions[n] for n in soonest(actions, MODEL, USUAL_LIMITS, {})]
         done = time.process_time()
         before_s, after_s, bound_s = last_s(actions), last_s(scheduled), least_s(actions, MODEL, USUAL_LIMITS)
         print(json.dumps({"seed": seed, "moves": len(actions), "parents": sum(len(action.parents) for action in actions),

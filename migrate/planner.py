@@ -17,7 +17,7 @@ from optimizer.cluster import Cluster, Server
 from optimizer.constraints.anti_affinity import AntiAffinity
 from optimizer.constraints.base import Constraint, Violation, breaches
 from optimizer.constraints.soft_group import SoftGroup
-from optimizer.explain import benefits, by_benefit
+from optimizer.explain import benefits, by_benefit, urgency
 from optimizer.movability import ANY_WAY, Ways
 from optimizer.placement import Move, Placement, ServiceChange, placement_of
 from optimizer.problem import Problem, better
@@ -78,17 +78,18 @@ def plan_steps(problem: Problem, wanted: Placement, changes: Callable[[Placement
     if left_out and (problem.breaches(reached) or not better(problem.values(reached), problem.values(placement_of(cluster)))):
         return Steps(placement_of(cluster), (), (), left_out)
     services = tuple(changes(reached))
-    steps = _scheduled(ordered.steps, _with_services(cluster, tuple(_migrations(cluster, ordered.steps, model, ways)), services), model, limits)
+    found = _with_services(cluster, tuple(_migrations(cluster, ordered.steps, model, ways)), services)
+    steps = _scheduled(ordered.steps, found, soonest(found, model, limits, urgency(problem, reached)))
     migrations = _explained(problem, tuple(_migrations(cluster, steps, model, ways)), reached, reason)
     replay(problem, [step.parents for step in steps], migrations)
     actions = timed(_with_services(cluster, migrations, services), model, limits)
     return Steps(reached, services, actions, left_out, least_s(actions, model, limits))
 
 
-def _scheduled(steps: Sequence[Step], actions: Sequence[Action], model: TimeModel, limits: Limits) -> Sequence[Step]:
-    """The steps in the order by which their actions are over soonest; before and after these are changes of services."""
+def _scheduled(steps: Sequence[Step], actions: Sequence[Action], sequence: Sequence[int]) -> Sequence[Step]:
+    """The steps in a sequence of the actions made of them; before and after these are changes of services."""
     before = next((n for n, action in enumerate(actions) if isinstance(action.input_parameters, MigrateInput)), 0)
-    old = [number - before for number in soonest(actions, model, limits) if isinstance(actions[number].input_parameters, MigrateInput)]
+    old = [number - before for number in sequence if isinstance(actions[number].input_parameters, MigrateInput)]
     new = {number: n for n, number in enumerate(old)}
     return [replace(steps[number], parents=tuple(sorted(new[parent] for parent in steps[number].parents))) for number in old]
 

@@ -27,12 +27,13 @@ def timed(actions: Sequence[Action], model: TimeModel, limits: Limits) -> tuple[
                  for action in actions for begin, end in [spans[action.uuid]])
 
 
-def soonest(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Sequence[int]:
+def soonest(actions: Sequence[Action], model: TimeModel, limits: Limits, urgency: Mapping[str, int]) -> Sequence[int]:
     """The numbers of the actions in an order by which their timetable is short; parents come before those that wait for them.
 
-    Any order is safe, so that time decides; where that makes no difference they stay as they are.
+    Servers of a lower ``urgency`` (by id), and what these wait for, go before others, and before those without one. Any order is safe, so that time
+    decides otherwise; where that makes no difference the actions stay as they are.
     """
-    return [int(number) for number in shortest(_tasks(actions, model, limits))]
+    return [int(number) for number in shortest(_tasks(actions, model, limits, urgency))]
 
 
 def least_s(actions: Sequence[Action], model: TimeModel, limits: Limits) -> float:
@@ -40,15 +41,17 @@ def least_s(actions: Sequence[Action], model: TimeModel, limits: Limits) -> floa
     return lower_bound(_tasks(actions, model, limits))
 
 
-def _tasks(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Tasks:
+def _tasks(actions: Sequence[Action], model: TimeModel, limits: Limits, urgency: Mapping[str, int] | None = None) -> Tasks:
     """The actions as a solver has them: hosts are links, limits are places; switching a service is no load, and takes no time."""
     number = {action.uuid: n for n, action in enumerate(actions)}
     links, places, room = dict[str, int](), dict[Place, int](), list[int]()
+    ranks = urgency or {}
+    others = max(ranks.values(), default=0) + 1
     tasks = []
     for action in actions:
         parents, what = [number[parent] for parent in action.parents], action.input_parameters
         if not isinstance(what, MigrateInput):
-            tasks.append(Task(parents=parents))
+            tasks.append(Task(parents=parents, rank=others))
             continue
         taken = limits.places(what)
         for place, most in taken.items():
@@ -56,7 +59,8 @@ def _tasks(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Tasks
                 places[place] = len(places)
                 room.append(most)
         tasks.append(Task(
-            parents=parents, setup_s=model.overhead_s(what.migration_type), work_s=action.cost.copy_gb * MB_PER_GB / model.bandwidth_mb_per_s,
+            parents=parents, rank=ranks.get(what.resource_id, others),
+            setup_s=model.overhead_s(what.migration_type), work_s=action.cost.copy_gb * MB_PER_GB / model.bandwidth_mb_per_s,
             links=(links.setdefault(what.source_node, len(links)), links.setdefault(what.destination_node, len(links))),
             queued=what.migration_type == "live", places=[places[place] for place in taken]))
     return compiled(tasks, room, model.live_per_source, limits.poll_interval_s)

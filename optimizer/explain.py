@@ -13,6 +13,7 @@ from optimizer.constraints.load_limit import LoadLimit
 from optimizer.constraints.movable import Movable
 from optimizer.objectives.base import Objective
 from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.misplaced import Misplaced
 from optimizer.objectives.move_cost import MoveCost
 from optimizer.objectives.overload import Overload
 from optimizer.objectives.spread import Spread
@@ -76,6 +77,18 @@ def by_benefit(problem: Problem, wanted: Placement) -> list[str]:
     index = state.compiled.host_index
     gain = [float(state.gain(moved[n:n + 1])[0, index[wanted[cluster.servers[s].id]]]) for n, s in enumerate(moved.tolist())]
     return [cluster.servers[int(moved[n])].id for n in np.argsort(gain, kind="stable")]
+
+
+def urgency(problem: Problem, wanted: Placement) -> dict[str, int]:
+    """Server -> the first level of which a wanted placement fulfils a wish for it; without those that no wish is for."""
+    placement, found = placement_of(problem.cluster), dict[str, int]()
+    for number, level in enumerate(problem.levels):
+        wishes = [wish for term in level if isinstance(term.objective, Misplaced) for wish in term.objective.wishes]
+        for wish in wishes:
+            for server in wish.servers:
+                if server in placement and (placement[server] in wish.hosts) != wish.inside == (wanted[server] in wish.hosts):
+                    found.setdefault(server, number)
+    return found
 
 
 def benefits(problem: Problem, moves: Sequence[Move]) -> list[dict[str, float]]:

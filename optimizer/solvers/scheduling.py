@@ -15,6 +15,7 @@ from optimizer.solvers.scheduling_kernel import play
 _EPSILON_S = 1e-9
 _NEAR = 1.005  # times the bound: good enough
 _CROWDING = (1.0, 1e6)  # times the longest task: the price of a link in use
+_RANKED = 1e12  # above all other prices
 _STARTS, _FEW = 4, 6
 _MOST_TRIALS, _TRIALS = 6_000, 1.2e7  # a trial of twice as many tasks takes about three times as long
 
@@ -23,10 +24,11 @@ _MOST_TRIALS, _TRIALS = 6_000, 1.2e7  # a trial of twice as many tasks takes abo
 class Task:
     """``setup_s`` and ``work_s`` are seconds when it has its links for itself; ``parents`` are numbers of tasks before it.
 
-    An instant one has no links.
+    An instant one has no links. Of those that may begin, those of the lowest ``rank`` go first, however long that takes.
     """
 
     parents: Sequence[int] = ()
+    rank: int = 0
     setup_s: float = 0.0
     work_s: float = 0.0
     links: tuple[int, int] | None = None
@@ -35,8 +37,9 @@ class Task:
 
 
 class Tasks(NamedTuple):
-    """Tasks as arrays."""
+    """Tasks as arrays; the rank of one is the lowest of those that wait for it."""
 
+    rank: np.ndarray
     setup: np.ndarray
     work: np.ndarray
     source: np.ndarray
@@ -60,11 +63,14 @@ def compiled(tasks: Sequence[Task], room: Sequence[int], lanes: int, interval_s:
     for number, task in enumerate(tasks):
         for parent in task.parents:
             children[parent].append(number)
+    ranks = [task.rank for task in tasks]
+    for number, some in reversed(list(enumerate(children))):
+        ranks[number] = min([ranks[number], *(ranks[child] for child in some)])
     ends = [task.links or (0, 0) for task in tasks]
     first_place, places = _ragged([task.places for task in tasks])
     first_child, kids = _ragged(children)
     return Tasks(
-        np.array([task.setup_s for task in tasks], float), np.array([task.work_s for task in tasks], float),
+        np.array(ranks, float), np.array([task.setup_s for task in tasks], float), np.array([task.work_s for task in tasks], float),
         np.array([source for source, _ in ends], np.int64), np.array([target for _, target in ends], np.int64),
         np.array([task.queued for task in tasks], bool), np.array([task.links is None for task in tasks], bool),
         first_place, places, first_child, kids, np.array([len(task.parents) for task in tasks], np.int64), np.array(room, np.int64),
@@ -82,14 +88,14 @@ def played(tasks: Tasks, order: Sequence[int] | np.ndarray) -> tuple[np.ndarray,
 
 
 def shortest(tasks: Tasks, seed: int = 0) -> np.ndarray:
-    """The order by which the last of the tasks ends earliest, of all that were tried; the one they have where none is better.
+    """The order by which the last of the tasks ends earliest, of all that were tried and keep ranks; the one they have where none is better.
 
     Rules of list scheduling first: what has the longest chain behind it, or the most work on its links, and of these rather what finds its links
     free, since tasks that share a link hold their places longer. Then the priorities of the best rules are changed at random, a few at a time, and
     kept where that is no worse. How many trials there are depends on the number of tasks alone; near the bound they end.
     """
     count = len(tasks.setup)
-    best = np.arange(count)
+    best = np.argsort(tasks.rank, kind="stable")
     least, enough = _last(tasks, best), _NEAR * lower_bound(tasks)
     if least <= enough:
         return best
@@ -111,7 +117,7 @@ def shortest(tasks: Tasks, seed: int = 0) -> np.ndarray:
                 reached, key = seconds, other
             if seconds < least:
                 least, best = seconds, order
-    tidy = np.argsort(played(tasks, best)[0], kind="stable")  # those that begin together as they came
+    tidy = np.lexsort((tasks.rank, played(tasks, best)[0]))  # those that begin together as they came
     return tidy if _last(tasks, tidy) <= least else best
 
 
@@ -190,7 +196,7 @@ def _rules(tasks: Tasks, slots: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _tried(tasks: Tasks, key: np.ndarray, crowding: float) -> tuple[float, np.ndarray]:
-    _, end, order = play(tasks, key, crowding)
+    _, end, order = play(tasks, key + _RANKED * tasks.rank, crowding)
     return float(end.max()), order
 
 

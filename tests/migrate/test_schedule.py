@@ -85,9 +85,19 @@ def test_hosts_take_turns_where_that_is_shorter() -> None:
     actions = priced(start, [move(f"s{n}", f"h{n // 2}", f"h{n + 2}", uuid=str(n)) for n in range(4)], MODEL)
     limits = Limits(total=2, per_host=2, poll_interval_s=1.0)
     assert max(end for _, end in timetable(actions, MODEL, limits).values()) == 15
-    assert soonest(actions, MODEL, limits) == [0, 2, 1, 3]
+    assert soonest(actions, MODEL, limits, {}) == [0, 2, 1, 3]
     assert least_s(actions, MODEL, limits) == 10
-    assert max(end for _, end in timetable([actions[n] for n in soonest(actions, MODEL, limits)], MODEL, limits).values()) == 10
+    assert max(end for _, end in timetable([actions[n] for n in soonest(actions, MODEL, limits, {})], MODEL, limits).values()) == 10
+
+
+def test_the_urgent_go_first_with_what_makes_room_for_them() -> None:
+    start = cluster([host(f"h{n}", 40) for n in range(8)], [server(f"s{n}", f"h{n}") for n in range(4)])
+    actions = priced(start, [move("s0", "h0", "h4", uuid="0"), move("s1", "h1", "h5", uuid="1"), move("s2", "h2", "h6", uuid="2"),
+                             move("s3", "h3", "h2", "2", uuid="3"), switch("h3", "disabled", "0", "1", "3")], MODEL)
+    limits = Limits(total=1, poll_interval_s=1.0)
+    assert soonest(actions, MODEL, limits, {}) == [0, 1, 2, 3, 4]
+    assert soonest(actions, MODEL, limits, {"s3": 1}) == [2, 3, 0, 1, 4]
+    assert soonest(actions, MODEL, limits, {"s3": 1, "s1": 0}) == [1, 2, 3, 0, 4]
 
 
 def test_the_actions_of_a_plan_carry_it() -> None:

@@ -2,8 +2,9 @@
 
 from optimizer.cluster import Cluster
 from optimizer.constraints.capacity import Capacity
-from optimizer.explain import benefits, refusals
+from optimizer.explain import benefits, refusals, urgency
 from optimizer.objectives.hosts_in_use import HostsInUse
+from optimizer.objectives.misplaced import Misplaced, Wish
 from optimizer.objectives.overload import Overload
 from optimizer.placement import Move, placement_of
 from optimizer.problem import Problem, Term
@@ -33,3 +34,11 @@ def test_the_benefits_of_two_limits_are_told_apart() -> None:
     (benefit,) = benefits(problem, [Move("s0", "a", "b")])
     assert benefit["overload_cpu"] > 0
     assert str(benefit["overload_memory"]) == "0.0"
+
+
+def test_the_urgent_are_those_of_whom_a_wish_comes_true_the_first_first() -> None:
+    cluster = make_cluster([make_host(name) for name in "abc"], [make_server(f"s{n}", "a") for n in range(5)])
+    leave, come = Wish(("s0", "s1", "s4", "gone"), frozenset("a"), inside=False), Wish(("s0", "s2", "s3"), frozenset("b"), inside=True)
+    problem = Problem(cluster, (Capacity(),), ((Term(HostsInUse()),), (Term(Misplaced((leave,))),), (Term(Misplaced((come,))),)))
+    wanted = {**placement_of(cluster), "s0": "b", "s1": "c", "s2": "b", "s3": "c"}
+    assert urgency(problem, wanted) == {"s0": 1, "s1": 1, "s2": 2}
