@@ -49,16 +49,17 @@ class Limits:
                 raise LimitError(f"limit {name} is {getattr(self, name)}; more than 0 seconds is expected")
 
     def places(self, what: MigrateInput) -> Mapping[Place, int]:
-        """What a migration takes up one of while it runs, and how many there are of each."""
+        """What a migration takes up one of while it runs, and how many there are of each; a host that is lost has no part in an evacuation."""
         source, destination = what.source_node, what.destination_node
-        found: dict[Place, int] = {"cloud": self.total, ("host", source): self.per_host, ("host", destination): self.per_host}
-        if self.out_of_host is not None:
+        hosts = (destination,) if what.migration_type == "evacuate" else (source, destination)
+        found: dict[Place, int] = {"cloud": self.total, **{("host", host): self.per_host for host in hosts}}
+        if self.out_of_host is not None and source in hosts:
             found["out of", source] = self.out_of_host
         if self.into_host is not None:
             found["into", destination] = self.into_host
         if self.in_aggregate:
             assert self.aggregates_of is not None, "limits of aggregates without their hosts"
-            touched = {name for host in (source, destination) for name in self.aggregates_of.get(host, ())}
+            touched = {name for host in hosts for name in self.aggregates_of.get(host, ())}
             found.update({("aggregate", name): self.in_aggregate[name] for name in sorted(touched)})
         return found
 
