@@ -79,7 +79,11 @@ class Cloud(Protocol):
         ...
 
     def cancel(self, handle: Handle) -> str:
-        """Try to stop an action that takes too long; says what was done. ``poll`` tells how it ended."""
+        """Ask for the end of a migration without a move; says what was done. ``poll`` tells how it ended. Raises CallFailed when it goes on."""
+        ...
+
+    def force_complete(self, handle: Handle) -> str:
+        """Ask for the end of a live migration whatever it costs the server; says what was done. Raises CallFailed when it goes on as before."""
         ...
 
     def pause(self, seconds: float) -> None:

@@ -7,11 +7,13 @@ since the plan was made is SKIPPED with the reason, and the rest goes on. docs/e
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from migrate.cloud import CallFailed, Cloud, Handle, NotNow, Outcome, Trace
 from migrate.journal import Entry, Journal, JournalError, State
 from migrate.plan import Action, MigrateInput, Plan, PlanError, ServiceStateInput, faults_of
 from migrate.precheck import Rules, Verdict, judge, not_as_wanted
+from migrate.stall import Pulse
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 
@@ -32,18 +34,23 @@ class Limits:
     """How many migrations may run at once, in total and per host (as source or destination); times in seconds.
 
     ``action_timeout_s`` is the least that an action gets; one that is expected to take long gets TIMEOUT_FACTOR times that.
+    A live migration that has come no nearer to its end for ``stall_timeout_s`` is treated as ``on_stall`` says, and one that runs when the
+    execution is interrupted as ``on_interrupt`` says.
     """
 
     total: int = 8
     per_host: int = 2
     poll_interval_s: float = 2.0
     action_timeout_s: float = 3600.0
+    stall_timeout_s: float = 300.0
+    on_stall: Literal["abort", "force_complete", "wait"] = "abort"
+    on_interrupt: Literal["wait", "abort"] = "wait"
 
     def __post_init__(self) -> None:
         for name in ("total", "per_host"):
             if getattr(self, name) < 1:
                 raise LimitError(f"limit {name} is {getattr(self, name)}; 1 or more is expected")
-        for name in ("poll_interval_s", "action_timeout_s"):
+        for name in ("poll_interval_s", "action_timeout_s", "stall_timeout_s"):
             if not getattr(self, name) > 0:
                 raise LimitError(f"limit {name} is {getattr(self, name)}; more than 0 seconds is expected")
 
@@ -102,8 +109,9 @@ def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Call
     """Carry out every action of a plan that still makes sense, and say what became of each.
 
     What the journal has of an earlier execution that ended without warning stands: what is over stays so, what was on its way is followed.
-    KeyboardInterrupt once: nothing more is started, what runs is awaited. Twice: what runs is left as it is. The
-    report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself, and JournalError.
+    KeyboardInterrupt once: nothing more is started, what runs is awaited, or aborted where it can be and the limits say so. Twice: what
+    runs is left as it is. The report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself, and
+    JournalError.
     """
     faults = list(faults_of(plan))
     if faults:
@@ -133,7 +141,10 @@ class _Step:
     started: float | None = None
     ended: float | None = None
     not_before: float = float("-inf")  # the cloud asked to wait so long
+    asked: dict[str, str] = field(default_factory=dict)  # why it was not left to itself -> what the cloud said to that
     cancelled: float | None = None  # when the cloud was asked to stop it
+    forced: bool = False  # the cloud has agreed to bring it to its end
+    pulse: Pulse | None = None
     arrived: Outcome | None = None  # the cloud calls it done; to be verified
     trace: Trace = field(default_factory=dict)
     attempts: int = 0  # to start it, or to find it again; after the first the cloud may be at it, or done with it
@@ -315,39 +326,65 @@ class _Run:
             elif news.state == "NOT_BEGUN":
                 self._not_begun(step, news.text)
             else:
-                self._end(step, "FAILED", self._late(step, news.text))
+                self._end(step, "FAILED", news.text)
             return
         if news:
             self._tell(step, news.text, news.fraction)
-        self._watch_the_clock(step)
+        self._watch(step, news.fraction if news else None)
 
     def _not_begun(self, step: _Step, text: str) -> None:
         """Ask again, but not without end."""
         if self.interrupted:
             self._end(step, "CANCELLED", text)
         elif step.attempts >= START_ATTEMPTS or step.cancelled is not None:
-            self._end(step, "FAILED", self._late(step, text))
+            self._end(step, "FAILED", text)
         else:
             step.state, step.handle = "PENDING", None
             self._tell(step, f"is asked for again: {text}")
 
-    def _watch_the_clock(self, step: _Step) -> None:
-        now = self._cloud.now()
+    def _watch(self, step: _Step, fraction: float | None) -> None:
+        """Do not leave to itself what takes too long, stands still, or is not wanted any more."""
+        now, timeout_s = self._cloud.now(), max(self._limits.action_timeout_s, TIMEOUT_FACTOR * step.action.cost.expected_s)
+        what = step.action.input_parameters
+        live = isinstance(what, MigrateInput) and what.migration_type == "live"
+        step.pulse = step.pulse or Pulse(now)
+        step.pulse.heard(fraction, now)
         if step.cancelled is not None:
             if now - step.cancelled > CANCEL_GRACE_S:
-                self._end(step, "FAILED", self._late(step, "it still runs and is left alone"))
-        elif step.started is not None and step.handle and now - step.started > self._timeout_s(step):
+                self._end(step, "FAILED", "it still runs and is left alone")
+        elif step.started is not None and now - step.started > timeout_s:
+            self._ask(step, f"took longer than {timeout_s:g} s", self._cloud.cancel)
             step.cancelled = now
-            step.text = self._cloud.cancel(step.handle)
-            self._tell(step, self._late(step, ""))
+        elif live and self.interrupted and self._limits.on_interrupt == "abort":
+            self._abort(step, "interrupted")
+        elif live and not step.forced and now - step.pulse.grew > self._limits.stall_timeout_s:
+            self._stalled(step, f"came no nearer to its end for {self._limits.stall_timeout_s:g} s")
 
-    def _timeout_s(self, step: _Step) -> float:
-        return max(self._limits.action_timeout_s, TIMEOUT_FACTOR * step.action.cost.expected_s)
+    def _stalled(self, step: _Step, why: str) -> None:
+        match self._limits.on_stall:
+            case "abort":
+                self._abort(step, why)
+            case "force_complete":
+                step.forced = self._ask(step, why, self._cloud.force_complete)
+            case "wait":
+                self._ask(step, why, lambda handle: "it is awaited")
 
-    def _late(self, step: _Step, text: str) -> str:
-        if step.cancelled is None:
-            return text
-        return "; ".join(filter(None, (f"took longer than {self._timeout_s(step):g} s", step.text, text)))
+    def _abort(self, step: _Step, why: str) -> None:
+        """Where the cloud does not (not yet, not any more), the migration goes on; it is asked again at the next look."""
+        if self._ask(step, why, self._cloud.cancel):
+            step.cancelled = self._cloud.now()
+
+    def _ask(self, step: _Step, why: str, request: Callable[[Handle], str]) -> bool:
+        """Whether the cloud agreed; what it said is part of the action's text from now on."""
+        assert step.handle is not None
+        try:
+            said, agreed = request(step.handle), True
+        except CallFailed as error:
+            said, agreed = str(error), False
+        if step.asked.get(why) != said:
+            step.asked[why] = said
+            self._tell(step, f"{why}; {said}")
+        return agreed
 
     def _verify(self, step: _Step, cluster: Cluster) -> None:
         """Believe the cluster, not the report of success."""
@@ -358,7 +395,8 @@ class _Run:
     # ---- end
 
     def _end(self, step: _Step, state: State, text: str) -> None:
-        step.text = "; ".join(filter(None, (text, step.note)))
+        asked = (part for why, said in step.asked.items() for part in (why, said))
+        step.text = "; ".join(filter(None, (*asked, text, step.note)))
         step.ended = self._cloud.now()
         step.state = state
         self._waiting.clear()

@@ -169,17 +169,25 @@ class NovaCloud:
         return news
 
     def cancel(self, handle: Handle) -> str:
-        """Abort a live migration; a cold one cannot be aborted."""
+        """Abort a live migration, also one that is queued; a cold one cannot be aborted."""
+        self._intervene(handle, "abort", "DELETE")
+        return "Nova was asked to abort it"
+
+    def force_complete(self, handle: Handle) -> str:
+        """Have a running live migration completed by post-copy where Nova may, else with the server paused."""
+        self._intervene(handle, "force", "POST", "/action", {"force_complete": None})
+        return "Nova was asked to force it to complete"
+
+    def _intervene(self, handle: Handle, verb: str, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> None:
         flight = self._flights.get(handle)
         if not isinstance(flight, _Flight) or not flight.record:
-            return "Nova has no record of it to abort"
+            raise CallFailed(f"Nova has no record of it to {verb}")
         if flight.what.migration_type == "cold":
-            return "Nova cannot abort a cold migration"
+            raise CallFailed(f"Nova cannot {verb} a cold migration")
         try:
-            self._call("DELETE", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")
+            self._call(method, f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}{path}", body)
         except CallFailed as error:
-            return f"Nova did not abort it: {error}"
-        return "Nova was asked to abort it"
+            raise CallFailed(f"Nova did not {verb} it: {error}") from error
 
     # ---- services and aggregates
 
@@ -316,7 +324,10 @@ class NovaCloud:
         return "Nova still holds room on the other host" if held else ""
 
     def _progress(self, flight: _Flight, status: str) -> Progress:
-        """How much memory is copied; Nova knows it while the migration is running."""
+        """How much of memory and disks is not left to copy; Nova knows it while the migration is running.
+
+        Not what was copied: pages that are written meanwhile are copied again, so that this may exceed the whole.
+        """
         if status != "running":
             return Progress(None, status)
         try:
@@ -324,10 +335,10 @@ class NovaCloud:
             seen = self._call("GET", path)["migration"]
         except _Refusal:  # it ended between the two looks
             return Progress(None, status)
-        done, total = seen.get("memory_processed_bytes"), seen.get("memory_total_bytes")
-        if not total or done is None:
+        left, total = (sum(seen.get(f"{part}_{what}_bytes") or 0 for part in ("memory", "disk")) for what in ("remaining", "total"))
+        if not total or seen.get("memory_remaining_bytes") is None:
             return Progress(None, status)
-        return Progress(min(done / total, 1.0), f"{done >> 20} of {total >> 20} MiB of memory")
+        return Progress(max(0.0, 1.0 - left / total), f"{left >> 20} of {total >> 20} MiB left to copy")
 
     def _confirm(self, what: MigrateInput) -> Progress:
         try:

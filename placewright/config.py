@@ -39,6 +39,14 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("poll_interval", default=_LIMITS.poll_interval_s, min=0.1, help="Seconds between two looks at running migrations."),
         cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1,
                      help="Seconds after which a migration is given up; at least four times what it is expected to take."),
+        cfg.FloatOpt("stall_timeout", default=_LIMITS.stall_timeout_s, min=1,
+                     help="Seconds after which a live migration that has come no nearer to its end is stalled."),
+        cfg.StrOpt("on_stall", default=_LIMITS.on_stall, choices=["abort", "force_complete", "wait"],
+                   help="What is done with a stalled live migration: it is aborted, forced to complete (Nova pauses the server, or switches to "
+                        "post-copy where that is permitted), or awaited until action_timeout."),
+        cfg.StrOpt("on_interrupt", default=_LIMITS.on_interrupt, choices=["wait", "abort"],
+                   help="What is done with live migrations that run when the execution is interrupted (Ctrl-C, SIGTERM): they are awaited or "
+                        "aborted. Cold ones cannot be aborted."),
         cfg.FloatOpt("plan_max_age", default=86400, min=1, help="Seconds after which a plan is too old to be applied."),
     ],
     "time_model": [
@@ -163,4 +171,5 @@ def limits(conf: cfg.ConfigOpts) -> Limits:
     """The group [execution]."""
     group = conf.execution
     return Limits(total=group.parallel_total, per_host=group.parallel_per_host, poll_interval_s=group.poll_interval,
-                  action_timeout_s=group.action_timeout)
+                  action_timeout_s=group.action_timeout, stall_timeout_s=group.stall_timeout, on_stall=group.on_stall,
+                  on_interrupt=group.on_interrupt)

@@ -85,7 +85,7 @@ class Double:
             (200, {"migration": self.running}) if self.running else (404, {"itemNotFound": {"message": "not running"}})
         )
 
-    def abort(self, query, body, number):
+    def intervene(self, query, body, number):
         return 202, None
 
     def actions(self, query, body):
@@ -133,7 +133,8 @@ class Double:
         ("GET", "/compute/v2.1/servers/a", show_server),
         ("POST", "/compute/v2.1/servers/a/action", act),
         ("GET", r"/compute/v2.1/servers/a/migrations/(\d+)", show_migration),
-        ("DELETE", r"/compute/v2.1/servers/a/migrations/(\d+)", abort),
+        ("DELETE", r"/compute/v2.1/servers/a/migrations/(\d+)", intervene),
+        ("POST", r"/compute/v2.1/servers/a/migrations/(\d+)/action", intervene),
         ("GET", "/compute/v2.1/servers/a/os-instance-actions/req-1", actions),
         ("GET", "/compute/v2.1/os-services", list_services),
         ("PUT", "/compute/v2.1/os-services/svc", put_service),
@@ -362,6 +363,23 @@ def test_the_record_is_lost(double, cloud, host, state):
 # ---- live migrations
 
 
+def running(**mib):
+    return {f"{name}_bytes": value if value is None else value << 20 for name, value in mib.items()}
+
+
+RUNNING = [
+    (running(memory_processed=256, memory_remaining=768, memory_total=1024), Progress(0.25, "768 of 1024 MiB left to copy")),
+    # Written again and again: much was sent, and none of it helped.
+    (running(memory_processed=4096, memory_remaining=1024, memory_total=1024), Progress(0.0, "1024 of 1024 MiB left to copy")),
+    (running(memory_remaining=1024, memory_total=1024, disk_remaining=1536, disk_total=3072), Progress(0.375, "2560 of 4096 MiB left to copy")),
+    (running(memory_remaining=1024, memory_total=1024, disk_remaining=None, disk_total=None), Progress(0.0, "1024 of 1024 MiB left to copy")),
+    (running(memory_remaining=None, memory_total=None), Progress(None, "running")),
+    (running(memory_remaining=None, memory_total=1024), Progress(None, "running")),
+    (running(memory_remaining=0, memory_total=0), Progress(None, "running")),
+    ({}, Progress(None, "running")),
+]
+
+
 def test_live_migration(double, cloud):
     handle = started(cloud, LIVE)
     assert double.sent("POST", "/servers/a/action") == [{"os-migrateLive": {"host": "h2", "block_migration": "auto"}}]
@@ -371,10 +389,9 @@ def test_live_migration(double, cloud):
         double.record(status)
         assert cloud.poll(handle) == Progress(None, status)
     double.record("running")
-    double.running = {"memory_processed_bytes": 256 << 20, "memory_total_bytes": 1 << 30}
-    assert cloud.poll(handle) == Progress(0.25, "256 of 1024 MiB of memory")
-    double.running = {"memory_processed_bytes": None, "memory_total_bytes": None}
-    assert cloud.poll(handle) == Progress(None, "running")
+    for running, told in RUNNING:
+        double.running = running
+        assert cloud.poll(handle) == told
     double.record("completed")
     assert isinstance(cloud.poll(handle), Progress)  # the server is still busy
     double.server.update({"status": "ACTIVE", "OS-EXT-STS:task_state": None})
@@ -571,24 +588,37 @@ def test_services_are_never_held(cloud):
     assert cloud.hold(switch("h1", "enabled"), group_of("a", "b")) is None
 
 
-# ---- abort
+# ---- abort and force
 
 
-def test_abort(double, cloud):
-    handle = started(cloud, LIVE)
-    assert cloud.cancel(handle) == "Nova has no record of it to abort"
+@pytest.mark.parametrize(
+    ("verb", "method", "path", "said"),
+    [
+        ("cancel", "DELETE", "/servers/a/migrations/5", "Nova was asked to abort it"),
+        ("force_complete", "POST", "/servers/a/migrations/5/action", "Nova was asked to force it to complete"),
+    ],
+)
+def test_abort_and_force(double, cloud, verb, method, path, said):
+    handle, name = started(cloud, LIVE), said.split()[4]
+    with pytest.raises(CallFailed, match=f"Nova has no record of it to {name}"):
+        getattr(cloud, verb)(handle)
     double.record("running")
     cloud.poll(handle)
-    assert cloud.cancel(handle) == "Nova was asked to abort it"
-    double.broken["DELETE /compute/v2.1/servers/a/migrations/5"] = ERROR_409
-    assert cloud.cancel(handle) == "Nova did not abort it: HTTP 409: Cannot do it in task_state migrating"
+    assert getattr(cloud, verb)(handle) == said
+    assert double.sent(method, path) == [{"force_complete": None} if method == "POST" else None]
+    double.broken[f"{method} /compute/v2.1{path}"] = ERROR_409
+    with pytest.raises(CallFailed, match=f"Nova did not {name} it: HTTP 409: Cannot do it in task_state migrating"):
+        getattr(cloud, verb)(handle)
 
 
-def test_abort_cold(double, cloud):
+@pytest.mark.parametrize("verb", ["cancel", "force_complete"])
+def test_a_cold_migration_goes_its_way(double, cloud, verb):
     handle = started(cloud, COLD)
     double.record("migrating", "migration")
     cloud.poll(handle)
-    assert cloud.cancel(handle) == "Nova cannot abort a cold migration"
+    with pytest.raises(CallFailed, match="a cold migration"):
+        getattr(cloud, verb)(handle)
+    assert not [entry for entry in double.log if "/migrations/" in entry[1]]
 
 
 # ---- services

@@ -32,6 +32,7 @@ def test_every_option_arrives(file: Path) -> None:
                     "memory_aggregation = max\ntimeout = 9\n"
                     "[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
+                    "stall_timeout = 30\non_stall = force_complete\non_interrupt = abort\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\n"
                     "live_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
@@ -43,7 +44,8 @@ def test_every_option_arrives(file: Path) -> None:
                                                      memory_aggregation="max", timeout_s=9)
     assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True,
                                          live_per_source=4)
-    assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60)
+    assert limits(conf) == Limits(total=3, per_host=1, poll_interval_s=0.5, action_timeout_s=60, stall_timeout_s=30, on_stall="force_complete",
+                                  on_interrupt="abort")
     assert (conf.execution.plan_max_age, conf.solver.threads, conf.time_model.learn_hours) == (7, 2, 2)
     assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]

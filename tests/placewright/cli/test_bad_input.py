@@ -230,6 +230,8 @@ def test_plan_of_a_strategy_that_is_gone(run: Run, snapshot: Path, plan: Path) -
     (None, ["does not exist"]),
     ("[execution]\nparallel_total = many\n", ["parallel_total", "many"]),
     ("[execution]\nparallel_per_host = 0\n", ["parallel_per_host", "0"]),
+    ("[execution]\non_stall = force\n", ["on_stall = force", "abort, force_complete, wait"]),
+    ("[execution]\nstall_timeout = 0\n", ["stall_timeout", "0"]),
     ("[time_model]\ndirty_page_factor = 0.5\n", ["dirty_page_factor", "0.5"]),
     ("[time_model]\nshared_storage = perhaps\n", ["shared_storage", "perhaps"]),
     ("[solver]\nthreads = -1\n", ["threads", "-1"]),
