@@ -20,7 +20,12 @@ Trace = Mapping[str, Any]
 
 
 class CallFailed(PlacewrightError):
-    """A request was refused by the cloud, or not answered."""
+    """A request was refused by the cloud, or not answered; ``after_s``: the seconds that it asked to wait before the next, 0 where it did not."""
+
+    def __init__(self, text: str, after_s: float = 0.0) -> None:
+        """Keep the seconds."""
+        super().__init__(text)
+        self.after_s = after_s
 
 
 class NotNow(CallFailed):

@@ -284,7 +284,7 @@ class _Run:
         try:
             step.trace = self._cloud.prepare(step.action)
         except CallFailed as error:
-            self._put_off(step, str(error))
+            self._put_off(step, error)
             return
         # Marked first: an interruption while the request is under way must not make it look as if never sent.
         step.state, step.started = "ONGOING", self._cloud.now()
@@ -297,15 +297,15 @@ class _Run:
         try:
             step.handle = self._cloud.start(step.action, step.trace)
         except NotNow as error:
-            self._put_off(step, str(error))
+            self._put_off(step, error)
         except CallFailed as error:
             self._end(step, "FAILED", str(error))
         else:
             self._tell(step, step.note or "started")
 
-    def _put_off(self, step: _Step, text: str) -> None:
-        step.not_before = self._cloud.now() + NOT_NOW_S
-        self._not_begun(step, text)
+    def _put_off(self, step: _Step, error: CallFailed) -> None:
+        step.not_before = self._cloud.now() + max(NOT_NOW_S, error.after_s)
+        self._not_begun(step, str(error))
 
     def _parents_note(self, step: _Step) -> str:
         for uuid in step.action.parents:

@@ -45,6 +45,7 @@ _CLOCKS_DIFFER_S = 600.0  # at most, between here and Nova
 
 _RECORD_DUE_S = 15.0  # the record of an accepted request appears within a second or two
 _SETTLE_S = 30.0
+_RETRY_AFTER_S = 60.0  # no more than that, whatever the answer asks for
 
 
 class _NoAnswer(CallFailed):
@@ -229,6 +230,8 @@ class NovaCloud:
             answer = self._send("POST", f"/servers/{what.resource_id}/action", body)
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
+            if error.after_s:  # turned away at the door
+                raise NotNow(str(error), error.after_s) from error
             flight.doubt = str(error)
         except _Refusal as error:
             if error.status == 409:  # the server is in the middle of something
@@ -402,7 +405,9 @@ def _request(adapter: Adapter, version: str, method: str, path: str,
     except _TROUBLE as error:
         raise _NoAnswer(f"{method} {path}: {error}") from error
     if answer.status_code >= 500 or answer.status_code in _LATER:
-        raise _NoAnswer(f"{method} {path}: HTTP {answer.status_code}: {_message(answer)}")
+        asked = answer.headers.get("Retry-After", "")
+        after_s = min(float(asked), _RETRY_AFTER_S) if asked.isdecimal() else 0.0
+        raise _NoAnswer(f"{method} {path}: HTTP {answer.status_code}: {_message(answer)}", after_s)
     if not answer.ok:
         raise _Refusal(answer.status_code, f"HTTP {answer.status_code}: {_message(answer)}")
     return answer

@@ -1,6 +1,6 @@
 """Whether a live migration comes nearer to its end, by the share of its memory that is not left to copy.
 
-That share does not only grow: pre-copy goes in rounds (migrate/duration.py), and what was written during one is left again when the next begins. A
+That share does not only grow: pre-copy goes in rounds (migrate/precopy.py), and what was written during one is left again when the next begins. A
 server that writes as fast as it is copied goes through round after round, and each begins with as much left as the one before.
 """
 

@@ -51,7 +51,12 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "time_model": [
         cfg.FloatOpt("bandwidth_mb_per_s", default=_TIME.bandwidth_mb_per_s, min=0.1, help="MiB/s that one migration gets between two hosts."),
-        cfg.FloatOpt("dirty_page_factor", default=_TIME.dirty_page_factor, min=1, help="Memory sent / memory of the server in a live migration."),
+        cfg.FloatOpt("dirty_mb_per_core_s", default=_TIME.dirty_mb_per_core_s, min=0,
+                     help="MiB/s that a busy core of a server writes to its memory. Busy cores are measured where a strategy reads the load, else "
+                          "half of the flavor's vCPUs."),
+        cfg.StrOpt("convergence", default=_TIME.convergence, choices=["none", "auto_converge", "post_copy"],
+                   help="What nova.conf permits to live migrations that do not end: live_migration_permit_auto_converge, "
+                        "live_migration_permit_post_copy (which goes before), or none of it."),
         cfg.FloatOpt("live_overhead", default=_TIME.live_overhead_s, min=0, help="Seconds a live migration takes besides copying."),
         cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
         cfg.FloatOpt("learn_hours", default=24, min=0,
@@ -142,7 +147,7 @@ def gnocchi_settings(conf: cfg.ConfigOpts) -> GnocchiSettings:
 def time_model(conf: cfg.ConfigOpts) -> TimeModel:
     """The group [time_model]."""
     group = conf.time_model
-    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_page_factor=group.dirty_page_factor,
+    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_mb_per_core_s=group.dirty_mb_per_core_s, convergence=group.convergence,
                      live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage,
                      live_per_source=group.live_per_source)
 

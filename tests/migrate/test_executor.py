@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from migrate.cloud import CallFailed, Handle, Hold, NotNow, Outcome, Progress
 from migrate.duration import TimeModel
-from migrate.executor import CANCEL_GRACE_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, START_ATTEMPTS, TIMEOUT_FACTOR, LimitError, Limits, execute
+from migrate.executor import (
+    CANCEL_GRACE_S,
+    NOT_NOW_S,
+    OBSERVE_ATTEMPTS,
+    OBSERVE_PATIENCE_S,
+    START_ATTEMPTS,
+    TIMEOUT_FACTOR,
+    LimitError,
+    Limits,
+    execute,
+)
 from migrate.journal import Entry, JournalError, NoJournal
 from migrate.plan import Cost, MigrateInput, PlanError
 from migrate.simulator import Change, Fault, SimulatedCloud, delete_server, move_server, set_service
@@ -622,6 +632,14 @@ def test_asked_for_again_but_not_without_end(refusal, times, state):
     told = [event.text for event in events if event.text.startswith("is asked for again: ")]
     assert len(told) == min(times, START_ATTEMPTS - 1)
     assert state == "SUCCEEDED" or text(done, "a>h2") in ("HTTP 409: not now", "lost on the way")
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(0, NOT_NOW_S), (1, NOT_NOW_S), (42, 42)])
+def test_asked_for_again_when_the_cloud_says(asked_s, waited_s):
+    cloud = Reluctant(START, rules)
+    cloud.times, cloud.refusal = 1, NotNow("HTTP 429: too many", asked_s)
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, NoJournal())
+    assert done.actions[0].started_s == pytest.approx(waited_s, abs=LIMITS.poll_interval_s)
 
 
 @pytest.mark.parametrize(("times", "state"), [(START_ATTEMPTS - 1, "SUCCEEDED"), (START_ATTEMPTS, "FAILED")])

@@ -35,6 +35,7 @@ class Double:
         self.aggregates = []
         self.broken = {}  # "METHOD /path" -> (status, body), or a list of such answers
         self.date = "Sun, 01 Mar 2026 12:00:00 GMT"
+        self.retry_after = None  # with answers of 400 and more
         self.log = []  # (method, path, body, microversion)
 
     def record(self, status, kind="live-migration", number=5):
@@ -166,6 +167,8 @@ def double():
             self.send_header("Content-Length", str(len(content)))
             self.send_header("x-openstack-request-id", "req-1")
             self.send_header("Date", state.date)
+            if state.retry_after and status >= 400:
+                self.send_header("Retry-After", state.retry_after)
             self.end_headers()
             self.wfile.write(content)
 
@@ -271,6 +274,21 @@ def test_what_says_nothing_of_the_request_itself_leaves_it_open(double, cloud, s
     later(cloud, monkeypatch, 20)
     assert cloud.poll(handle).state == "NOT_BEGUN"
     assert f"HTTP {status}" in cloud.poll(handle).text
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("asked", "after_s"), [("20", 20), ("3600", 60)])
+def test_who_is_asked_to_come_again_does_so_later(double, cloud, status, asked, after_s):
+    double.retry_after, double.broken["POST /compute/v2.1/servers/a/action"] = asked, (status, b"{}")
+    with pytest.raises(NotNow, match=f"HTTP {status}") as refused:
+        started(cloud, LIVE)
+    assert refused.value.after_s == after_s
+
+
+@pytest.mark.parametrize("asked", ["0", "Sun, 01 Mar 2026 12:00:30 GMT", "soon"])
+def test_what_does_not_say_for_how_long(double, cloud, asked):
+    double.retry_after, double.broken["POST /compute/v2.1/servers/a/action"] = asked, (503, b"{}")
+    assert cloud.poll(started(cloud, LIVE)) is None
 
 
 def test_a_migration_of_another_program_is_found_by_its_trace(double, cloud, monkeypatch):

@@ -18,7 +18,7 @@ START = cluster(
     [server("a", "h1"), server("b", "h1", 2), server("c", "h2"), server("off", "h1", status="SHUTOFF")],
 )
 # One migration alone: 10 s of overhead and 1024 MiB at 102.4 MiB/s, give or take the 10 % of the seed.
-MODEL = TimeModel(bandwidth_mb_per_s=102.4, dirty_page_factor=1.0, live_overhead_s=10.0, cold_overhead_s=10.0)
+MODEL = TimeModel(bandwidth_mb_per_s=102.4, dirty_mb_per_core_s=0, live_overhead_s=10.0, cold_overhead_s=10.0)
 
 
 def simulator(**options):
