@@ -339,7 +339,7 @@ class _Run:
         elif step.attempts >= START_ATTEMPTS or step.cancelled is not None:
             self._end(step, "FAILED", text)
         else:
-            step.state, step.handle = "PENDING", None
+            step.state, step.handle, step.pulse = "PENDING", None, None
             self._tell(step, f"is asked for again: {text}")
 
     def _watch(self, step: _Step, fraction: float | None) -> None:

@@ -62,6 +62,7 @@ def endless(cluster: Cluster, actions: Sequence[Action], model: TimeModel) -> tu
     if not names or model.convergence == "post_copy":
         return ()
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return (f"Live migrations that are not expected to end by themselves: {', '.join(names[:_NAMES])}{more}. Their memory is written about as fast "
-            f"as it is copied; their times are those of a forced end. Nova gives up after {NOVA_PATIENCE_S:g} s for each GiB, plan apply as "
-            "on_stall says. Move them cold or when they are quiet, or permit auto-converge or post-copy in Nova.",)
+    return (f"Live migrations that are not expected to end by themselves: {', '.join(names[:_NAMES])}{more}. At {model.dirty_mb_per_core_s:g} MiB/s "
+            f"for each busy core, their memory is written about as fast as it is copied; their times are those of a forced end. Nova gives up after "
+            f"{NOVA_PATIENCE_S:g} s for each GiB, plan apply as on_stall says. Move them cold or when they are quiet, or permit auto-converge or "
+            "post-copy in Nova.",)

@@ -515,6 +515,25 @@ def test_forced_once_and_then_given_up_at_the_timeout():
     assert text(done, "a>h2") == ("came no nearer to its end for 20 s; it was forced to complete; took longer than 100 s; it was aborted; cancelled")
 
 
+def test_an_attempt_that_came_to_nothing_is_not_held_against_the_next():
+    class Lost(SimulatedCloud):
+        lost = True
+
+        def start(self, action, trace):
+            return Handle(action.uuid) if self.lost else super().start(action, trace)
+
+        def poll(self, handle):
+            if not self.lost:
+                return super().poll(handle)
+            self.lost = self.now() < 3
+            return Progress(0.5, "running") if self.lost else Outcome("NOT_BEGUN", "lost on the way")
+
+    cloud = Lost(START, rules, model=TimeModel(bandwidth_mb_per_s=50))
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(STALLS, stall_timeout_s=10), lambda event: None, NoJournal())
+    assert text(done, "a>h2") == "completed"
+    assert done.actions[0].seconds > 10
+
+
 # ---- interruption
 
 
