@@ -20,7 +20,12 @@ Trace = Mapping[str, Any]
 
 
 class CallFailed(PlacewrightError):
-    """A request was refused by the cloud, or not answered."""
+    """A request was refused by the cloud, or not answered; ``after_s``: the seconds that it asked to wait before the next, 0 where it did not."""
+
+    def __init__(self, text: str, after_s: float = 0.0) -> None:
+        """Keep the seconds."""
+        super().__init__(text)
+        self.after_s = after_s
 
 
 class NotNow(CallFailed):
@@ -79,7 +84,11 @@ class Cloud(Protocol):
         ...
 
     def cancel(self, handle: Handle) -> str:
-        """Try to stop an action that takes too long; says what was done. ``poll`` tells how it ended."""
+        """Ask for the end of a migration without a move; says what was done. ``poll`` tells how it ended. Raises CallFailed when it goes on."""
+        ...
+
+    def force_complete(self, handle: Handle) -> str:
+        """Ask for the end of a live migration whatever it costs the server; says what was done. Raises CallFailed when it goes on as before."""
         ...
 
     def pause(self, seconds: float) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
+from typing import Literal
 
 from migrate.plan import Cost, MigrateInput
+from migrate.precopy import sent_mb
 from optimizer.cluster import Cluster, Flavor, Server
 from optimizer.movability import Way
 
@@ -15,21 +17,31 @@ MIN_SAMPLES = 5
 _MOST_SAMPLES = 300  # of which all pairs are looked at
 _APART_MB = 256  # servers closer in size than that tell nothing of bandwidth: Nova's times are whole seconds
 _FASTEST_MB_PER_S = 50_000
+_BUSY_SHARE = 0.5  # of its vCPUs, where nothing was measured
+_FORCED = 2  # times the memory, for one that has to be forced to its end: after a round, what was written since is all of it at most
+
+# Nova gives a live migration up after live_migration_completion_timeout, for each GiB, and these at least.
+# https://docs.openstack.org/nova/latest/configuration/config.html#libvirt.live_migration_completion_timeout
+NOVA_PATIENCE_S = 800.0
+_LEAST_GB = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeModel:
     """seconds = overhead + copied / bandwidth.
 
-    A live migration copies the memory ``dirty_page_factor`` times, because pages written meanwhile are sent again,
-    and the local disks too; a cold one copies the local disks. The defaults are guesses for a cloud nobody has
-    measured; docs/execution.md tells how to replace them.
+    A live migration copies the memory, what is written to it meanwhile, and the local disks; a cold one copies the
+    local disks. The defaults are guesses for a cloud nobody has measured; docs/execution.md tells how to replace
+    them.
 
     bandwidth_mb_per_s
         What one migration alone gets between two hosts, MiB/s. Default 500: less than half of a 10 Gbit/s link.
-    dirty_page_factor
-        Memory sent / memory of the server. Default 1.2, an assumption: pre-copy sends pages again that are written
-        meanwhile (Clark et al., Live Migration of Virtual Machines, NSDI 2005), how many depends on the load.
+    dirty_mb_per_core_s
+        What a busy core writes to memory that was copied already, MiB/s. Default 20, an assumption; it depends on
+        what the server does. How many cores are busy is measured, or taken as half of the flavor's.
+    convergence
+        What Nova is permitted when copying makes no progress: live_migration_permit_auto_converge, _post_copy, or
+        none of it. Default none, as with Nova.
     live_overhead_s
         Checks, port bindings, switch-over. Default 5; a Nova with nothing to copy and no ports took about 2 s.
     cold_overhead_s
@@ -43,7 +55,8 @@ class TimeModel:
     """
 
     bandwidth_mb_per_s: float = 500.0
-    dirty_page_factor: float = 1.2
+    dirty_mb_per_core_s: float = 20.0
+    convergence: Literal["none", "auto_converge", "post_copy"] = "none"
     live_overhead_s: float = 5.0
     cold_overhead_s: float = 30.0
     shared_storage: bool = False
@@ -96,9 +109,24 @@ def cost_of(cluster: Cluster, server: Server, migration_type: Way, model: TimeMo
     flavor = cluster.flavor_of(server)
     copy_gb = 0.0 if model.shared_storage or migration_type == "evacuate" else local_disk_gb(flavor, server)
     if migration_type == "live":
-        copy_gb += flavor.memory_mb / MB_PER_GB * model.dirty_page_factor
+        memory_mb = flavor.memory_mb * _FORCED if never_ends(cluster, server, model) else _sent_mb(flavor, server, model)
+        copy_gb += memory_mb / MB_PER_GB
     expected_s = model.overhead_s(migration_type) + copy_gb * MB_PER_GB / model.bandwidth_mb_per_s
     return Cost(copy_gb=round(copy_gb, 3), expected_s=round(expected_s, 3))
+
+
+def never_ends(cluster: Cluster, server: Server, model: TimeModel) -> bool:
+    """Whether a live migration of the server, alone, is expected to go on until somebody loses patience."""
+    flavor = cluster.flavor_of(server)
+    patience_s = NOVA_PATIENCE_S * max(_LEAST_GB, flavor.memory_mb / MB_PER_GB)
+    return _sent_mb(flavor, server, model) > patience_s * model.bandwidth_mb_per_s
+
+
+def _sent_mb(flavor: Flavor, server: Server, model: TimeModel) -> float:
+    usage = server.usage
+    cores = flavor.vcpus * _BUSY_SHARE if usage is None or usage.assumed else usage.cpu_cores
+    dirty_mb_per_s = 0.0 if server.status == "PAUSED" else cores * model.dirty_mb_per_core_s
+    return sent_mb(flavor.memory_mb, dirty_mb_per_s, model.bandwidth_mb_per_s, auto_converge=model.convergence == "auto_converge")
 
 
 def local_disk_gb(flavor: Flavor, server: Server) -> float:

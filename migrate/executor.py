@@ -13,6 +13,7 @@ from migrate.journal import Entry, Journal, JournalError, State
 from migrate.limits import Limits, Traffic
 from migrate.plan import Action, MigrateInput, Plan, PlanError, ServiceStateInput, faults_of
 from migrate.precheck import Rules, Verdict, judge, not_as_wanted
+from migrate.stall import Pulse
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
 
@@ -74,8 +75,9 @@ def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Call
     """Carry out every action of a plan that still makes sense, and say what became of each.
 
     What the journal has of an earlier execution that ended without warning stands: what is over stays so, what was on its way is followed.
-    KeyboardInterrupt once: nothing more is started, what runs is awaited. Twice: what runs is left as it is. The
-    report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself, and JournalError.
+    KeyboardInterrupt once: nothing more is started, what runs is awaited, or aborted where it can be and the limits say so. Twice: what
+    runs is left as it is. The report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself, and
+    JournalError.
     """
     faults = list(faults_of(plan))
     if faults:
@@ -105,7 +107,10 @@ class _Step:
     started: float | None = None
     ended: float | None = None
     not_before: float = float("-inf")  # the cloud asked to wait so long
+    asked: dict[str, str] = field(default_factory=dict)  # why it was not left to itself -> what the cloud said to that
     cancelled: float | None = None  # when the cloud was asked to stop it
+    forced: bool = False  # the cloud has agreed to bring it to its end
+    pulse: Pulse | None = None
     arrived: Outcome | None = None  # the cloud calls it done; to be verified
     trace: Trace = field(default_factory=dict)
     attempts: int = 0  # to start it, or to find it again; after the first the cloud may be at it, or done with it
@@ -244,7 +249,7 @@ class _Run:
         try:
             step.trace = self._cloud.prepare(step.action)
         except CallFailed as error:
-            self._put_off(step, str(error))
+            self._put_off(step, error)
             return
         # Marked first: an interruption while the request is under way must not make it look as if never sent.
         step.state, step.started = "ONGOING", self._cloud.now()
@@ -257,15 +262,15 @@ class _Run:
         try:
             step.handle = self._cloud.start(step.action, step.trace)
         except NotNow as error:
-            self._put_off(step, str(error))
+            self._put_off(step, error)
         except CallFailed as error:
             self._end(step, "FAILED", str(error))
         else:
             self._tell(step, step.note or "started")
 
-    def _put_off(self, step: _Step, text: str) -> None:
-        step.not_before = self._cloud.now() + NOT_NOW_S
-        self._not_begun(step, text)
+    def _put_off(self, step: _Step, error: CallFailed) -> None:
+        step.not_before = self._cloud.now() + max(NOT_NOW_S, error.after_s)
+        self._not_begun(step, str(error))
 
     def _parents_note(self, step: _Step) -> str:
         for uuid in step.action.parents:
@@ -286,39 +291,65 @@ class _Run:
             elif news.state == "NOT_BEGUN":
                 self._not_begun(step, news.text)
             else:
-                self._end(step, "FAILED", self._late(step, news.text))
+                self._end(step, "FAILED", news.text)
             return
         if news:
             self._tell(step, news.text, news.fraction)
-        self._watch_the_clock(step)
+        self._watch(step, news.fraction if news else None)
 
     def _not_begun(self, step: _Step, text: str) -> None:
         """Ask again, but not without end."""
         if self.interrupted:
             self._end(step, "CANCELLED", text)
         elif step.attempts >= START_ATTEMPTS or step.cancelled is not None:
-            self._end(step, "FAILED", self._late(step, text))
+            self._end(step, "FAILED", text)
         else:
-            step.state, step.handle = "PENDING", None
+            step.state, step.handle, step.pulse = "PENDING", None, None
             self._tell(step, f"is asked for again: {text}")
 
-    def _watch_the_clock(self, step: _Step) -> None:
-        now = self._cloud.now()
+    def _watch(self, step: _Step, fraction: float | None) -> None:
+        """Do not leave to itself what takes too long, stands still, or is not wanted any more."""
+        now, timeout_s = self._cloud.now(), max(self._limits.action_timeout_s, TIMEOUT_FACTOR * step.action.cost.expected_s)
+        what = step.action.input_parameters
+        live = isinstance(what, MigrateInput) and what.migration_type == "live"
+        step.pulse = step.pulse or Pulse(now)
+        step.pulse.heard(fraction, now)
         if step.cancelled is not None:
             if now - step.cancelled > CANCEL_GRACE_S:
-                self._end(step, "FAILED", self._late(step, "it still runs and is left alone"))
-        elif step.started is not None and step.handle and now - step.started > self._timeout_s(step):
+                self._end(step, "FAILED", "it still runs and is left alone")
+        elif step.started is not None and now - step.started > timeout_s:
+            self._ask(step, f"took longer than {timeout_s:g} s", self._cloud.cancel)
             step.cancelled = now
-            step.text = self._cloud.cancel(step.handle)
-            self._tell(step, self._late(step, ""))
+        elif live and self.interrupted and self._limits.on_interrupt == "abort":
+            self._abort(step, "interrupted")
+        elif live and not step.forced and now - step.pulse.grew > self._limits.stall_timeout_s:
+            self._stalled(step, f"came no nearer to its end for {self._limits.stall_timeout_s:g} s")
 
-    def _timeout_s(self, step: _Step) -> float:
-        return max(self._limits.action_timeout_s, TIMEOUT_FACTOR * step.action.cost.expected_s)
+    def _stalled(self, step: _Step, why: str) -> None:
+        match self._limits.on_stall:
+            case "abort":
+                self._abort(step, why)
+            case "force_complete":
+                step.forced = self._ask(step, why, self._cloud.force_complete)
+            case "wait":
+                self._ask(step, why, lambda handle: "it is awaited")
 
-    def _late(self, step: _Step, text: str) -> str:
-        if step.cancelled is None:
-            return text
-        return "; ".join(filter(None, (f"took longer than {self._timeout_s(step):g} s", step.text, text)))
+    def _abort(self, step: _Step, why: str) -> None:
+        """Where the cloud does not (not yet, not any more), the migration goes on; it is asked again at the next look."""
+        if self._ask(step, why, self._cloud.cancel):
+            step.cancelled = self._cloud.now()
+
+    def _ask(self, step: _Step, why: str, request: Callable[[Handle], str]) -> bool:
+        """Whether the cloud agreed; what it said is part of the action's text from now on."""
+        assert step.handle is not None
+        try:
+            said, agreed = request(step.handle), True
+        except CallFailed as error:
+            said, agreed = str(error), False
+        if step.asked.get(why) != said:
+            step.asked[why] = said
+            self._tell(step, f"{why}; {said}")
+        return agreed
 
     def _verify(self, step: _Step, cluster: Cluster) -> None:
         """Believe the cluster, not the report of success."""
@@ -329,7 +360,8 @@ class _Run:
     # ---- end
 
     def _end(self, step: _Step, state: State, text: str) -> None:
-        step.text = "; ".join(filter(None, (text, step.note)))
+        asked = (part for why, said in step.asked.items() for part in (why, said))
+        step.text = "; ".join(filter(None, (*asked, text, step.note)))
         step.ended = self._cloud.now()
         step.state = state
         self._waiting.clear()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from migrate.plan import MigrateInput
 from optimizer.cluster import Cluster
@@ -28,6 +29,10 @@ class Limits:
         Name of a host -> those aggregates that it is in; ``within`` looks them up.
     action_timeout_s
         The least that an action gets; one that is expected to take long gets a multiple of that.
+    stall_timeout_s, on_stall
+        A live migration that has come no nearer to its end for so long is treated so.
+    on_interrupt
+        And so is one that runs when the execution is interrupted.
     """
 
     total: int = 8
@@ -38,13 +43,16 @@ class Limits:
     aggregates_of: Mapping[str, tuple[str, ...]] | None = None
     poll_interval_s: float = 2.0
     action_timeout_s: float = 3600.0
+    stall_timeout_s: float = 300.0
+    on_stall: Literal["abort", "force_complete", "wait"] = "abort"
+    on_interrupt: Literal["wait", "abort"] = "wait"
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("total", "per_host", "out_of_host", "into_host")}
         for name, most in {**counts, **{f"in_aggregate of {name}": most for name, most in self.in_aggregate.items()}}.items():
             if most is not None and most < 1:
                 raise LimitError(f"limit {name} is {most}; 1 or more is expected")
-        for name in ("poll_interval_s", "action_timeout_s"):
+        for name in ("poll_interval_s", "action_timeout_s", "stall_timeout_s"):
             if not getattr(self, name) > 0:
                 raise LimitError(f"limit {name} is {getattr(self, name)}; more than 0 seconds is expected")
 

@@ -46,6 +46,7 @@ _CLOCKS_DIFFER_S = 600.0  # at most, between here and Nova
 
 _RECORD_DUE_S = 15.0  # the record of an accepted request appears within a second or two
 _SETTLE_S = 30.0
+_RETRY_AFTER_S = 60.0  # no more than that, whatever the answer asks for
 
 
 class _NoAnswer(CallFailed):
@@ -170,17 +171,25 @@ class NovaCloud:
         return news
 
     def cancel(self, handle: Handle) -> str:
-        """Abort a live migration; a cold one cannot be aborted."""
+        """Abort a live migration, also one that is queued; a cold one cannot be aborted."""
+        self._intervene(handle, "abort", "DELETE")
+        return "Nova was asked to abort it"
+
+    def force_complete(self, handle: Handle) -> str:
+        """Have a running live migration completed by post-copy where Nova may, else with the server paused."""
+        self._intervene(handle, "force", "POST", "/action", {"force_complete": None})
+        return "Nova was asked to force it to complete"
+
+    def _intervene(self, handle: Handle, verb: str, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> None:
         flight = self._flights.get(handle)
         if not isinstance(flight, _Flight) or not flight.record:
-            return "Nova has no record of it to abort"
+            raise CallFailed(f"Nova has no record of it to {verb}")
         if flight.what.migration_type != "live":
-            return "Nova can abort live migrations alone"
+            raise CallFailed(f"Nova can {verb} live migrations alone")
         try:
-            self._call("DELETE", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")
+            self._call(method, f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}{path}", body)
         except CallFailed as error:
-            return f"Nova did not abort it: {error}"
-        return "Nova was asked to abort it"
+            raise CallFailed(f"Nova did not {verb} it: {error}") from error
 
     # ---- services and aggregates
 
@@ -226,6 +235,8 @@ class NovaCloud:
             answer = _request(self._nova, version, "POST", f"/servers/{what.resource_id}/action", body)
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
+            if error.after_s:  # turned away at the door
+                raise NotNow(str(error), error.after_s) from error
             flight.doubt = str(error)
         except _Refusal as error:
             if error.status == 409:  # the server is in the middle of something
@@ -321,7 +332,10 @@ class NovaCloud:
         return "Nova still holds room on the other host" if held else ""
 
     def _progress(self, flight: _Flight, status: str) -> Progress:
-        """How much memory is copied; Nova knows it while the migration is running."""
+        """How much of memory and disks is not left to copy; Nova knows it while the migration is running.
+
+        Not what was copied: pages that are written meanwhile are copied again, so that this may exceed the whole.
+        """
         if status != "running":
             return Progress(None, status)
         try:
@@ -329,10 +343,10 @@ class NovaCloud:
             seen = self._call("GET", path)["migration"]
         except _Refusal:  # it ended between the two looks
             return Progress(None, status)
-        done, total = seen.get("memory_processed_bytes"), seen.get("memory_total_bytes")
-        if not total or done is None:
+        left, total = (sum(seen.get(f"{part}_{what}_bytes") or 0 for part in ("memory", "disk")) for what in ("remaining", "total"))
+        if not total or seen.get("memory_remaining_bytes") is None:
             return Progress(None, status)
-        return Progress(min(done / total, 1.0), f"{done >> 20} of {total >> 20} MiB of memory")
+        return Progress(max(0.0, 1.0 - left / total), f"{left >> 20} of {total >> 20} MiB left to copy")
 
     def _confirm(self, what: MigrateInput) -> Progress:
         try:
@@ -396,7 +410,9 @@ def _request(adapter: Adapter, version: str, method: str, path: str,
     except _TROUBLE as error:
         raise _NoAnswer(f"{method} {path}: {error}") from error
     if answer.status_code >= 500 or answer.status_code in _LATER:
-        raise _NoAnswer(f"{method} {path}: HTTP {answer.status_code}: {_message(answer)}")
+        asked = answer.headers.get("Retry-After", "")
+        after_s = min(float(asked), _RETRY_AFTER_S) if asked.isdecimal() else 0.0
+        raise _NoAnswer(f"{method} {path}: HTTP {answer.status_code}: {_message(answer)}", after_s)
     if not answer.ok:
         raise _Refusal(answer.status_code, f"HTTP {answer.status_code}: {_message(answer)}")
     return answer

@@ -21,13 +21,14 @@ ClusterChange = Callable[[Cluster], Cluster]
 _EPSILON_S = 1e-9
 _UNDER_WAY = {"live": ("MIGRATING", "migrating"), "cold": ("RESIZE", "resize_migrating"), "evacuate": ("REBUILD", "rebuilding")}
 """Status and task state of a server, by the way it migrates."""
+_ON_THE_WAY: tuple[Literal["run", "stall"], ...] = ("run", "stall")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Migrations of a server (id or "*") to a host ("*" = any) fail: refused at the start, or half-way."""
+    """Migrations of a server (id or "*") to a host ("*" = any) fail, refused at the start or half-way, or stall half-way."""
 
-    phase: Literal["start", "run"]
+    phase: Literal["start", "run", "stall"]
     server: str = "*"
     destination: str = "*"
 
@@ -68,14 +69,19 @@ def _with_host(cluster: Cluster, new: Host) -> Cluster:
 
 @dataclass(slots=True)
 class _Flight:
-    """A migration on its way: what is left of its overhead and its copy."""
+    """A migration on its way: what is left of its overhead and its copy, up to its end or its fault."""
 
     what: MigrateInput
     status_before: str
     overhead_s: float
     copy_mb: float
     total_s: float  # when it shares its hosts with nobody
-    fails: bool
+    fault: Literal["run", "stall"] | None
+    rest_s: float  # what the fault keeps it from
+
+    @property
+    def stands_still(self) -> bool:
+        return self.fault == "stall" and not self.overhead_s and not self.copy_mb
 
 
 class SimulatedCloud:
@@ -148,16 +154,30 @@ class SimulatedCloud:
         if handle in self._outcomes:
             return self._outcomes[handle]
         flight = self._flights[handle]
-        left_s = flight.overhead_s + flight.copy_mb / self._model.bandwidth_mb_per_s
+        if not self._speeds()[handle]:
+            return Progress(None, "queued")
+        left_s = flight.overhead_s + flight.copy_mb / self._model.bandwidth_mb_per_s + flight.rest_s
         return Progress(1.0 - left_s / flight.total_s, f"{flight.copy_mb:.0f} MiB to copy")
 
     def cancel(self, handle: Handle) -> str:
         """Abort a live migration."""
-        flight = self._flights.get(handle)
-        if flight is None or flight.what.migration_type != "live":
-            return "it cannot be aborted"
+        self._live(handle, "aborted")
         self._land(handle, Outcome("FAILED", "cancelled"))
         return "it was aborted"
+
+    def force_complete(self, handle: Handle) -> str:
+        """Go on where it stands still; what is left takes its time."""
+        flight = self._live(handle, "forced to complete")
+        if flight.fault == "stall":
+            flight.copy_mb += flight.rest_s * self._model.bandwidth_mb_per_s
+            flight.rest_s, flight.fault = 0.0, None
+        return "it was forced to complete"
+
+    def _live(self, handle: Handle, what: str) -> _Flight:
+        flight = self._flights.get(handle)
+        if flight is None or flight.what.migration_type != "live":
+            raise CallFailed(f"it cannot be {what}")
+        return flight
 
     # ---- migrations
 
@@ -196,9 +216,9 @@ class SimulatedCloud:
         factor = random.Random(f"{self._seed} {server.id} {what.destination_node}").uniform(1 - self._spread, 1 + self._spread)
         overhead_s, copy_mb = self._model.overhead_s(what.migration_type) * factor, copy_gb * MB_PER_GB * factor
         total_s = max(overhead_s + copy_mb / self._model.bandwidth_mb_per_s, _EPSILON_S)
-        fails = self._has_fault("run", what)
-        share = 0.5 if fails else 1.0
-        return _Flight(what, server.status, overhead_s * share, copy_mb * share, total_s, fails)
+        fault = next((phase for phase in _ON_THE_WAY if self._has_fault(phase, what)), None)
+        share = 0.5 if fault else 1.0
+        return _Flight(what, server.status, overhead_s * share, copy_mb * share, total_s, fault, total_s * (1 - share))
 
     def _has_fault(self, phase: str, what: MigrateInput) -> bool:
         return any(fault.phase == phase and fault.server in ("*", what.resource_id)
@@ -206,10 +226,15 @@ class SimulatedCloud:
 
     # ---- time
 
+    def _speeds(self) -> dict[Handle, float]:
+        """MiB/s; one that stands still sends pages again and again, and holds its place."""
+        return dict(zip(self._flights, rates([flight.what for flight in self._flights.values()], self._model), strict=True))
+
     def _step(self, end: float) -> None:
         """To the next thing that happens, or to the end of the pause."""
-        speed = dict(zip(self._flights, rates([flight.what for flight in self._flights.values()], self._model), strict=True))
-        left = {handle: flight.overhead_s + flight.copy_mb / speed[handle] for handle, flight in self._flights.items() if speed[handle]}
+        speed = self._speeds()
+        left = {handle: flight.overhead_s + flight.copy_mb / speed[handle] for handle, flight in self._flights.items()
+                if speed[handle] and not flight.stands_still}
         changes = [change.at_s for change in self._changes[:1]]
         moment = max(self._clock, min([end, *(self._clock + seconds for seconds in left.values()), *changes]))
         for handle, flight in self._flights.items():
@@ -223,7 +248,9 @@ class SimulatedCloud:
 
     def _arrive(self, handle: Handle) -> None:
         flight = self._flights[handle]
-        if flight.fails:
+        if flight.fault == "stall":
+            flight.overhead_s = flight.copy_mb = 0.0
+        elif flight.fault == "run":
             self._land(handle, Outcome("FAILED", "simulated fault while running"))
         elif flight.what.resource_id not in self.cluster.server_by_id:
             self._land(handle, Outcome("FAILED", f"{flight.what.resource_name} was deleted while it was migrated"))

@@ -22,7 +22,7 @@ from optimizer.solvers.stop import MaxRuntime
 from optimizer.summary import summary
 from placewright.policies import Rules, clashes, read_policies, references, served, unmet, used_up, with_policy
 from placewright.sources import Source, without_partial_load
-from placewright.timing import learned
+from placewright.timing import endless, learned
 from policy_sources import nova
 from policy_sources.base import PolicySource, Veto
 from policy_sources.vocabulary.base import Policy
@@ -69,7 +69,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
         say("looking for rules that cannot all hold")
         found = tuple(clashes(cluster, enforced, rules, result.placement, seed, threads))
     plan = assembled(strategy, parameters, problem, result, steps, rules)
-    plan = replace(plan, clashes=found, notes=(*plan.notes, *times))
+    plan = replace(plan, clashes=found, notes=(*plan.notes, *times, *endless(cluster, steps.actions, model)))
     for veto in vetoes if steps.moves else ():
         say(f"asking {veto.name}")
         if objections := veto.simulate(steps.moves):

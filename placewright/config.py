@@ -43,13 +43,26 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("poll_interval", default=_LIMITS.poll_interval_s, min=0.1, help="Seconds between two looks at running migrations."),
         cfg.FloatOpt("action_timeout", default=_LIMITS.action_timeout_s, min=1,
                      help="Seconds after which a migration is given up; at least four times what it is expected to take."),
+        cfg.FloatOpt("stall_timeout", default=_LIMITS.stall_timeout_s, min=1,
+                     help="Seconds after which a live migration that has come no nearer to its end is stalled."),
+        cfg.StrOpt("on_stall", default=_LIMITS.on_stall, choices=["abort", "force_complete", "wait"],
+                   help="What is done with a stalled live migration: it is aborted, forced to complete (Nova pauses the server, or switches to "
+                        "post-copy where that is permitted), or awaited until action_timeout."),
+        cfg.StrOpt("on_interrupt", default=_LIMITS.on_interrupt, choices=["wait", "abort"],
+                   help="What is done with live migrations that run when the execution is interrupted (Ctrl-C, SIGTERM): they are awaited or "
+                        "aborted. Cold ones cannot be aborted."),
         cfg.FloatOpt("undo_below", default=80, min=0, max=100,
                      help="Percent of what a plan promised; where less was reached, plan apply says so, and how it is taken back."),
         cfg.FloatOpt("plan_max_age", default=86400, min=1, help="Seconds after which a plan is too old to be applied."),
     ],
     "time_model": [
         cfg.FloatOpt("bandwidth_mb_per_s", default=_TIME.bandwidth_mb_per_s, min=0.1, help="MiB/s that one migration gets between two hosts."),
-        cfg.FloatOpt("dirty_page_factor", default=_TIME.dirty_page_factor, min=1, help="Memory sent / memory of the server in a live migration."),
+        cfg.FloatOpt("dirty_mb_per_core_s", default=_TIME.dirty_mb_per_core_s, min=0,
+                     help="MiB/s that a busy core of a server writes to its memory. Busy cores are measured where a strategy reads the load, else "
+                          "half of the flavor's vCPUs."),
+        cfg.StrOpt("convergence", default=_TIME.convergence, choices=["none", "auto_converge", "post_copy"],
+                   help="What nova.conf permits to live migrations that do not end: live_migration_permit_auto_converge, "
+                        "live_migration_permit_post_copy (which goes before), or none of it."),
         cfg.FloatOpt("live_overhead", default=_TIME.live_overhead_s, min=0, help="Seconds a live migration takes besides copying."),
         cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
         cfg.FloatOpt("learn_hours", default=24, min=0,
@@ -140,7 +153,7 @@ def gnocchi_settings(conf: cfg.ConfigOpts) -> GnocchiSettings:
 def time_model(conf: cfg.ConfigOpts) -> TimeModel:
     """The group [time_model]."""
     group = conf.time_model
-    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_page_factor=group.dirty_page_factor,
+    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_mb_per_core_s=group.dirty_mb_per_core_s, convergence=group.convergence,
                      live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage,
                      live_per_source=group.live_per_source)
 
@@ -170,4 +183,5 @@ def limits(conf: cfg.ConfigOpts) -> Limits:
     group = conf.execution
     return Limits(total=group.parallel_total, per_host=group.parallel_per_host, out_of_host=group.parallel_out_of_host,
                   into_host=group.parallel_into_host, in_aggregate=group.parallel_in_aggregate, poll_interval_s=group.poll_interval,
-                  action_timeout_s=group.action_timeout)
+                  action_timeout_s=group.action_timeout, stall_timeout_s=group.stall_timeout, on_stall=group.on_stall,
+                  on_interrupt=group.on_interrupt)

@@ -1,11 +1,18 @@
 """How long migrations take in this cloud, by those it has on record."""
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from migrate.duration import MB_PER_GB, TimeModel, cost_of, fitted
-from optimizer.cluster import Cluster
+from migrate.duration import MB_PER_GB, NOVA_PATIENCE_S, TimeModel, cost_of, fitted, never_ends
+from migrate.plan import Action, MigrateInput
+from optimizer.cluster import Cluster, Server
 from placewright.sources import Source
+
+_ROUNDS = 40
+_NAMES = 10  # that a note holds
 
 
 def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) -> tuple[TimeModel, tuple[str, ...]]:
@@ -18,7 +25,7 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
     by_source = defaultdict(list)
     for past in sorted((past for past in history or () if past.kind == "live-migration"), key=lambda past: past.ended):
         by_source[past.source].append(past)
-    samples = []
+    samples: list[tuple[datetime, Server, float]] = []
     for some in by_source.values():
         free = some[0].began
         for past in some:
@@ -26,9 +33,36 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
             begin, free = max(past.began, free) if model.live_per_source == 1 else past.began, past.ended
             server = cluster.server_by_id.get(past.server)
             if server is not None and (alone or model.live_per_source == 1):
-                samples.append((past.ended, cost_of(cluster, server, "live", model).copy_gb * MB_PER_GB, (past.ended - begin).total_seconds()))
-    better = fitted(model, [(copied, seconds) for _, copied, seconds in sorted(samples)])
+                samples.append((past.ended, server, (past.ended - begin).total_seconds()))
+    samples.sort(key=lambda sample: sample[0])
+    better = _consistent(model, cluster, [(server, seconds) for _, server, seconds in samples])
     if better == model:
         return model, ()
     return better, (f"Times are those of {len(samples)} live migrations on record: {better.live_overhead_s:.1f} s and "
                     f"{better.bandwidth_mb_per_s:.0f} MiB/s.",)
+
+
+def _consistent(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, float]]) -> TimeModel:
+    """The model by which the samples took the time that they took: how much each has copied depends in turn on the bandwidth."""
+    found = model
+    for damping in (1.0, *[0.5] * _ROUNDS):
+        trial = found
+        found = fitted(trial, [(cost_of(cluster, server, "live", trial).copy_gb * MB_PER_GB, seconds) for server, seconds in samples])
+        if math.isclose(found.bandwidth_mb_per_s, trial.bandwidth_mb_per_s, rel_tol=1e-4):
+            break
+        found = replace(found, bandwidth_mb_per_s=trial.bandwidth_mb_per_s + damping * (found.bandwidth_mb_per_s - trial.bandwidth_mb_per_s))
+    return found
+
+
+def endless(cluster: Cluster, actions: Sequence[Action], model: TimeModel) -> tuple[str, ...]:
+    """A note on the live migrations that are not expected to end by themselves; with post-copy, forcing them is the way they are meant to end."""
+    live = {what.resource_id for what in (action.input_parameters for action in actions)
+            if isinstance(what, MigrateInput) and what.migration_type == "live"}
+    names = sorted(server.name for server in map(cluster.server_by_id.__getitem__, live) if never_ends(cluster, server, model))
+    if not names or model.convergence == "post_copy":
+        return ()
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return (f"Live migrations that are not expected to end by themselves: {', '.join(names[:_NAMES])}{more}. At {model.dirty_mb_per_core_s:g} MiB/s "
+            f"for each busy core, their memory is written about as fast as it is copied; their times are those of a forced end. Nova gives up after "
+            f"{NOVA_PATIENCE_S:g} s for each GiB, plan apply as on_stall says. Move them cold or when they are quiet, or permit auto-converge or "
+            "post-copy in Nova.",)

@@ -22,7 +22,7 @@ from optimizer.solvers.stop import MaxRuntime
 from placewright.audit import assembled, nova_rules, ways_of
 from placewright.policies import recalled
 from placewright.sources import Source, without_partial_load
-from placewright.timing import learned
+from placewright.timing import endless, learned
 from strategies.registry import strategy as find_strategy
 
 
@@ -60,7 +60,8 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     home = sum(steps.placement[server] == place for server, place in homes.items())
     undone = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(undone, message=f"Takes back plan {plan.uuid}: {home} of {len(homes)} servers return, {len(services)} services are switched back.",
-                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", notes=(*notes, *undone.notes, *times), policies=lasting,
+                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", policies=lasting,
+                   notes=(*notes, *undone.notes, *times, *endless(cluster, steps.actions, model)),
                    refused=(*steps.left_out, *_kept_away(problem, homes, steps.placement)))
 
 

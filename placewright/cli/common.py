@@ -102,6 +102,19 @@ def stopped_by_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Inside the block, SIGTERM is what Ctrl-C is; for work that has to be brought to an end when a service manager stops the program."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def config(command: Command) -> cfg.ConfigOpts:
     """The settings the program was started with."""
     return load_config(getattr(command.app_args, "config_file", ()))

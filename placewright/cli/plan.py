@@ -29,6 +29,7 @@ from placewright.cli.common import (
     figures,
     plain,
     seconds,
+    sigterm_as_ctrl_c,
     source_of,
     stopped_by_ctrl_c,
     whole,
@@ -92,8 +93,8 @@ class PlanApply(Rows):
         if options.resume and options.cloud is None:
             raise UsageError("--resume needs --cloud: a simulation is over when its program is")
         columns = ("Step", "Action", "What", "From", "To", "State", "Seconds", "Text")
-        with Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console(self),
-                      transient=True) as progress:
+        with sigterm_as_ctrl_c(), Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                                           console=console(self), transient=True) as progress:
             bar = progress.add_task("reading the cluster", total=max(1, len(plan.actions)))
             ended: set[str] = set()
 

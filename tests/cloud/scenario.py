@@ -142,7 +142,7 @@ def build(connection: Connection, seed: int = 1, servers: int = 60, prefix: str 
             for role, definition in GROUPS.items()
         }
     with _timed(seconds, "boot"):
-        booted = _boot_all(connection, prefix, plans, groups)
+        booted = boot_all(connection, prefix, plans, groups)
     with _timed(seconds, "measures"):
         flavor_ids = {flavor.name: flavor.id for flavor in connection.compute.flavors()}
         idle = [_guest(booted[plan.name], plan, flavor_ids[f"{prefix}-{plan.flavor}"]) for plan in plans]
@@ -213,10 +213,10 @@ def _ensure_trait(connection: Connection, trait: str, hosts: tuple[str, ...]) ->
 # ---- boot
 
 
-def _boot_all(
+def boot_all(
     connection: Connection, prefix: str, plans: tuple[Plan, ...], groups: Mapping[str, str]
 ) -> dict[str, Server]:
-    """Boot all: the members of a group one after the other, everything else at the same time."""
+    """Boot all: the members of a group one after the other, everything else at the same time. By the names in the plans."""
     image = connection.image.create_image(
         name=f"{prefix}-image",
         data=b"\0" * 1024,

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.cloud import CallFailed, Handle, Hold, NotNow, Outcome, Progress
-from migrate.executor import CANCEL_GRACE_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, START_ATTEMPTS, TIMEOUT_FACTOR, execute
+from migrate.duration import TimeModel
+from migrate.executor import CANCEL_GRACE_S, NOT_NOW_S, OBSERVE_ATTEMPTS, OBSERVE_PATIENCE_S, START_ATTEMPTS, TIMEOUT_FACTOR, execute
 from migrate.journal import Entry, JournalError, NoJournal
 from migrate.limits import Limits
 from migrate.plan import Cost, MigrateInput, PlanError
@@ -410,13 +411,110 @@ def test_timeout_that_does_not_help():
     assert done.actions[0].seconds == pytest.approx(3 + CANCEL_GRACE_S, abs=3)
 
 
+# ---- stalled
+
+
+STALLS = replace(LIMITS, stall_timeout_s=20, action_timeout_s=100)
+
+
+@pytest.mark.parametrize(
+    ("on_stall", "ended", "told"),
+    [
+        ("abort", "FAILED", "came no nearer to its end for 20 s; it was aborted; cancelled"),
+        ("force_complete", "SUCCEEDED", "came no nearer to its end for 20 s; it was forced to complete; completed"),
+        ("wait", "FAILED", "came no nearer to its end for 20 s; it is awaited; took longer than 100 s; it was aborted; cancelled"),
+    ],
+)
+def test_stalled(on_stall, ended, told):
+    """Those that are queued behind it are not."""
+    start = replace(START, hosts=(START.hosts[0], host("h2", 4), START.hosts[2]))
+    done, cloud, events = run([move("a", "h1", "h2"), move("b", "h1", "h2", uuid="b")], start=start,
+                              limits=replace(STALLS, on_stall=on_stall), faults=[Fault(phase="stall", server="a")])
+    assert states(done)["a>h2"] == ended
+    assert text(done, "a>h2") == told
+    assert [event.text for event in events].count("; ".join(told.split("; ")[:2])) == 1
+    assert cloud.cluster.server_by_id["a"].host == ("h2" if ended == "SUCCEEDED" else "h1")
+    assert "nearer" not in text(done, "b")
+    assert on_stall == "wait" or states(done)["b"] == "SUCCEEDED"
+
+
+def test_what_goes_on_slowly_is_not_stalled():
+    slow = TimeModel(bandwidth_mb_per_s=15)  # more than a minute for 1 GiB
+    done, _, _ = run([move("a", "h1", "h2"), move("b", "h1", "h2")], limits=replace(LIMITS, stall_timeout_s=10), model=slow)
+    assert done.counts == {"SUCCEEDED": 2}
+    assert min(one.seconds for one in done.actions) > 60
+
+
+def test_a_cold_migration_is_left_to_itself():
+    done, _, _ = run([move("a", "h1", "h2", kind="cold")], limits=STALLS, faults=[Fault(phase="stall", server="a")])
+    assert text(done, "a>h2") == "took longer than 100 s; it cannot be aborted; it still runs and is left alone"
+
+
+class Deaf(SimulatedCloud):
+    """Does as it is asked only from the third time on."""
+
+    asked = 0
+
+    def cancel(self, handle):
+        self.asked += 1
+        if self.asked < 3:
+            raise CallFailed(f"HTTP 503: busy {self.asked}")
+        return super().cancel(handle)
+
+    def force_complete(self, handle):
+        self.asked += 1
+        if self.asked < 3:
+            raise CallFailed(f"HTTP 503: busy {self.asked}")
+        return super().force_complete(handle)
+
+
+@pytest.mark.parametrize(("on_stall", "said"), [("abort", "it was aborted; cancelled"), ("force_complete", "it was forced to complete; completed")])
+def test_asked_again_until_the_cloud_does_it(on_stall, said):
+    cloud = Deaf(START, rules, faults=[Fault(phase="stall")])
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(STALLS, on_stall=on_stall), lambda event: None, NoJournal())
+    assert (text(done, "a>h2"), cloud.asked) == (f"came no nearer to its end for 20 s; {said}", 3)
+
+
+def test_forced_once_and_then_given_up_at_the_timeout():
+    class Vain(SimulatedCloud):
+        asked = 0
+
+        def force_complete(self, handle):
+            self.asked += 1
+            return "it was forced to complete"
+
+    cloud = Vain(START, rules, faults=[Fault(phase="stall")])
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(STALLS, on_stall="force_complete"), lambda event: None, NoJournal())
+    assert cloud.asked == 1
+    assert text(done, "a>h2") == ("came no nearer to its end for 20 s; it was forced to complete; took longer than 100 s; it was aborted; cancelled")
+
+
+def test_an_attempt_that_came_to_nothing_is_not_held_against_the_next():
+    class Lost(SimulatedCloud):
+        lost = True
+
+        def start(self, action, trace):
+            return Handle(action.uuid) if self.lost else super().start(action, trace)
+
+        def poll(self, handle):
+            if not self.lost:
+                return super().poll(handle)
+            self.lost = self.now() < 3
+            return Progress(0.5, "running") if self.lost else Outcome("NOT_BEGUN", "lost on the way")
+
+    cloud = Lost(START, rules, model=TimeModel(bandwidth_mb_per_s=50))
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, replace(STALLS, stall_timeout_s=10), lambda event: None, NoJournal())
+    assert text(done, "a>h2") == "completed"
+    assert done.actions[0].seconds > 10
+
+
 # ---- interruption
 
 
-def interrupting(*moments):
+def interrupting(*moments, kind=SimulatedCloud):
     """A simulated cloud where somebody presses Ctrl-C at these virtual times."""
 
-    class Interrupted(SimulatedCloud):
+    class Interrupted(kind):
         presses = sorted(moments)
 
         def pause(self, seconds):
@@ -436,6 +534,28 @@ def test_interrupted_once_awaits_what_runs():
     assert states(done) == {"a>h2": "SUCCEEDED", "z>h2": "SUCCEEDED", "b>h3": "CANCELLED"}
     assert text(done, "b>h3") == "interrupted before it started"
     assert (done.interrupted, done.exit_code) == (True, 3)
+
+
+def test_interrupted_once_aborts_what_runs_by_choice():
+    """Not what is cold, for it cannot be."""
+    actions = [move("a", "h1", "h2"), move("z", "h3", "h2", kind="cold"), move("b", "h1", "h3", "z>h2")]
+    cloud = interrupting(2.0, kind=Deaf)
+    done = execute(plan(*actions), cloud, rules, replace(LIMITS, on_interrupt="abort"), lambda event: None, NoJournal())
+    assert states(done) == {"a>h2": "FAILED", "z>h2": "SUCCEEDED", "b>h3": "CANCELLED"}
+    assert (text(done, "a>h2"), cloud.asked) == ("interrupted; it was aborted; cancelled", 3)
+    assert cloud.cluster.server_by_id["a"].host == "h1"
+    assert (done.interrupted, done.exit_code) == (True, 3)
+
+
+def test_what_cannot_be_aborted_at_the_interruption_is_awaited():
+    class Unheard(SimulatedCloud):
+        def cancel(self, handle):
+            raise CallFailed("HTTP 403: not yours")
+
+    cloud = interrupting(2.0, kind=Unheard)
+    done = execute(plan(*CHAIN), cloud, rules, replace(LIMITS, on_interrupt="abort"), lambda event: None, NoJournal())
+    assert states(done) == {"a>h2": "SUCCEEDED", "z>h2": "SUCCEEDED", "b>h3": "CANCELLED"}
+    assert text(done, "a>h2") == "interrupted; HTTP 403: not yours; completed"
 
 
 def test_interrupted_twice_leaves_at_once():
@@ -505,6 +625,14 @@ def test_asked_for_again_but_not_without_end(refusal, times, state):
     told = [event.text for event in events if event.text.startswith("is asked for again: ")]
     assert len(told) == min(times, START_ATTEMPTS - 1)
     assert state == "SUCCEEDED" or text(done, "a>h2") in ("HTTP 409: not now", "lost on the way")
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(0, NOT_NOW_S), (1, NOT_NOW_S), (42, 42)])
+def test_asked_for_again_when_the_cloud_says(asked_s, waited_s):
+    cloud = Reluctant(START, rules)
+    cloud.times, cloud.refusal = 1, NotNow("HTTP 429: too many", asked_s)
+    done = execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, NoJournal())
+    assert done.actions[0].started_s == pytest.approx(waited_s, abs=LIMITS.poll_interval_s)
 
 
 @pytest.mark.parametrize(("times", "state"), [(START_ATTEMPTS - 1, "SUCCEEDED"), (START_ATTEMPTS, "FAILED")])
@@ -715,6 +843,9 @@ class Watched:
     def cancel(self, handle):
         return self.cloud.cancel(handle)
 
+    def force_complete(self, handle):
+        return self.cloud.force_complete(handle)
+
     def now(self):
         return self.cloud.now()
 
@@ -752,7 +883,7 @@ def scenarios(draw):
             actions.append(move(one.id, one.host, target, *sorted(parents)))
     actions.append(switch(names[0], "disabled", only_if_empty=draw(st.booleans())))
     faults = [
-        Fault(phase=draw(st.sampled_from(["start", "run"])), server=one.id)
+        Fault(phase=draw(st.sampled_from(["start", "run", "stall"])), server=one.id)
         for one in servers
         if draw(st.integers(0, 4)) == 0
     ]
@@ -761,7 +892,8 @@ def scenarios(draw):
         for change in (delete_server(servers[0].id), set_service(names[-1], "disabled"))
         if draw(st.booleans())
     ]
-    limits = Limits(total=draw(st.integers(1, 4)), per_host=draw(st.integers(1, 3)), poll_interval_s=1.0)
+    limits = Limits(total=draw(st.integers(1, 4)), per_host=draw(st.integers(1, 3)), poll_interval_s=1.0, stall_timeout_s=20.0,
+                    on_stall=draw(st.sampled_from(["abort", "force_complete"])))
     return cluster([host(name) for name in names], servers), actions, faults, changes, limits, draw(st.integers(0, 3))
 
 

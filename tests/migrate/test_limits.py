@@ -15,7 +15,7 @@ from tests.migrate.instances import cluster, host, move
 
 @pytest.mark.parametrize(("name", "value"), [
     ("total", 0), ("per_host", 0), ("total", -1), ("out_of_host", 0), ("into_host", -2),
-    ("poll_interval_s", 0), ("action_timeout_s", -5), ("poll_interval_s", float("nan"))])
+    ("poll_interval_s", 0), ("action_timeout_s", -5), ("stall_timeout_s", 0), ("poll_interval_s", float("nan"))])
 def test_bad_limits(name: str, value: float) -> None:
     with pytest.raises(LimitError, match=f"limit {name} is {value}"):
         Limits(**{name: value})

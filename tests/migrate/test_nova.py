@@ -35,6 +35,7 @@ class Double:
         self.aggregates = []
         self.broken = {}  # "METHOD /path" -> (status, body), or a list of such answers
         self.date = "Sun, 01 Mar 2026 12:00:00 GMT"
+        self.retry_after = None  # with answers of 400 and more
         self.log = []  # (method, path, body, microversion)
 
     def record(self, status, kind="live-migration", number=5):
@@ -85,7 +86,7 @@ class Double:
             (200, {"migration": self.running}) if self.running else (404, {"itemNotFound": {"message": "not running"}})
         )
 
-    def abort(self, query, body, number):
+    def intervene(self, query, body, number):
         return 202, None
 
     def actions(self, query, body):
@@ -133,7 +134,8 @@ class Double:
         ("GET", "/compute/v2.1/servers/a", show_server),
         ("POST", "/compute/v2.1/servers/a/action", act),
         ("GET", r"/compute/v2.1/servers/a/migrations/(\d+)", show_migration),
-        ("DELETE", r"/compute/v2.1/servers/a/migrations/(\d+)", abort),
+        ("DELETE", r"/compute/v2.1/servers/a/migrations/(\d+)", intervene),
+        ("POST", r"/compute/v2.1/servers/a/migrations/(\d+)/action", intervene),
         ("GET", "/compute/v2.1/servers/a/os-instance-actions/req-1", actions),
         ("GET", "/compute/v2.1/os-services", list_services),
         ("PUT", "/compute/v2.1/os-services/svc", put_service),
@@ -165,6 +167,8 @@ def double():
             self.send_header("Content-Length", str(len(content)))
             self.send_header("x-openstack-request-id", "req-1")
             self.send_header("Date", state.date)
+            if state.retry_after and status >= 400:
+                self.send_header("Retry-After", state.retry_after)
             self.end_headers()
             self.wfile.write(content)
 
@@ -272,6 +276,21 @@ def test_what_says_nothing_of_the_request_itself_leaves_it_open(double, cloud, s
     assert f"HTTP {status}" in cloud.poll(handle).text
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("asked", "after_s"), [("20", 20), ("3600", 60)])
+def test_who_is_asked_to_come_again_does_so_later(double, cloud, status, asked, after_s):
+    double.retry_after, double.broken["POST /compute/v2.1/servers/a/action"] = asked, (status, b"{}")
+    with pytest.raises(NotNow, match=f"HTTP {status}") as refused:
+        started(cloud, LIVE)
+    assert refused.value.after_s == after_s
+
+
+@pytest.mark.parametrize("asked", ["0", "Sun, 01 Mar 2026 12:00:30 GMT", "soon"])
+def test_what_does_not_say_for_how_long(double, cloud, asked):
+    double.retry_after, double.broken["POST /compute/v2.1/servers/a/action"] = asked, (503, b"{}")
+    assert cloud.poll(started(cloud, LIVE)) is None
+
+
 def test_a_migration_of_another_program_is_found_by_its_trace(double, cloud, monkeypatch):
     trace = cloud.prepare(LIVE)
     double.record("running")
@@ -362,6 +381,23 @@ def test_the_record_is_lost(double, cloud, host, state):
 # ---- live migrations
 
 
+def running(**mib):
+    return {f"{name}_bytes": value if value is None else value << 20 for name, value in mib.items()}
+
+
+RUNNING = [
+    (running(memory_processed=256, memory_remaining=768, memory_total=1024), Progress(0.25, "768 of 1024 MiB left to copy")),
+    # Written again and again: much was sent, and none of it helped.
+    (running(memory_processed=4096, memory_remaining=1024, memory_total=1024), Progress(0.0, "1024 of 1024 MiB left to copy")),
+    (running(memory_remaining=1024, memory_total=1024, disk_remaining=1536, disk_total=3072), Progress(0.375, "2560 of 4096 MiB left to copy")),
+    (running(memory_remaining=1024, memory_total=1024, disk_remaining=None, disk_total=None), Progress(0.0, "1024 of 1024 MiB left to copy")),
+    (running(memory_remaining=None, memory_total=None), Progress(None, "running")),
+    (running(memory_remaining=None, memory_total=1024), Progress(None, "running")),
+    (running(memory_remaining=0, memory_total=0), Progress(None, "running")),
+    ({}, Progress(None, "running")),
+]
+
+
 def test_live_migration(double, cloud):
     handle = started(cloud, LIVE)
     assert double.sent("POST", "/servers/a/action") == [{"os-migrateLive": {"host": "h2", "block_migration": "auto"}}]
@@ -371,10 +407,9 @@ def test_live_migration(double, cloud):
         double.record(status)
         assert cloud.poll(handle) == Progress(None, status)
     double.record("running")
-    double.running = {"memory_processed_bytes": 256 << 20, "memory_total_bytes": 1 << 30}
-    assert cloud.poll(handle) == Progress(0.25, "256 of 1024 MiB of memory")
-    double.running = {"memory_processed_bytes": None, "memory_total_bytes": None}
-    assert cloud.poll(handle) == Progress(None, "running")
+    for running, told in RUNNING:
+        double.running = running
+        assert cloud.poll(handle) == told
     double.record("completed")
     assert isinstance(cloud.poll(handle), Progress)  # the server is still busy
     double.server.update({"status": "ACTIVE", "OS-EXT-STS:task_state": None})
@@ -526,7 +561,8 @@ def test_evacuation(double, cloud, status, state):
     for under_way in ("accepted", "pre-migrating"):
         double.record(under_way, "evacuation")
         assert cloud.poll(handle) == Progress(None, under_way)
-    assert cloud.cancel(handle) == "Nova can abort live migrations alone"
+    with pytest.raises(CallFailed, match="Nova can abort live migrations alone"):
+        cloud.cancel(handle)
     double.record(status, "evacuation")
     assert isinstance(cloud.poll(handle), Progress)  # the server is not at rest
     double.server.update({"status": "ACTIVE", "OS-EXT-STS:task_state": None})
@@ -596,24 +632,37 @@ def test_services_are_never_held(cloud):
     assert cloud.hold(switch("h1", "enabled"), group_of("a", "b")) is None
 
 
-# ---- abort
+# ---- abort and force
 
 
-def test_abort(double, cloud):
-    handle = started(cloud, LIVE)
-    assert cloud.cancel(handle) == "Nova has no record of it to abort"
+@pytest.mark.parametrize(
+    ("verb", "method", "path", "said"),
+    [
+        ("cancel", "DELETE", "/servers/a/migrations/5", "Nova was asked to abort it"),
+        ("force_complete", "POST", "/servers/a/migrations/5/action", "Nova was asked to force it to complete"),
+    ],
+)
+def test_abort_and_force(double, cloud, verb, method, path, said):
+    handle, name = started(cloud, LIVE), said.split()[4]
+    with pytest.raises(CallFailed, match=f"Nova has no record of it to {name}"):
+        getattr(cloud, verb)(handle)
     double.record("running")
     cloud.poll(handle)
-    assert cloud.cancel(handle) == "Nova was asked to abort it"
-    double.broken["DELETE /compute/v2.1/servers/a/migrations/5"] = ERROR_409
-    assert cloud.cancel(handle) == "Nova did not abort it: HTTP 409: Cannot do it in task_state migrating"
+    assert getattr(cloud, verb)(handle) == said
+    assert double.sent(method, path) == [{"force_complete": None} if method == "POST" else None]
+    double.broken[f"{method} /compute/v2.1{path}"] = ERROR_409
+    with pytest.raises(CallFailed, match=f"Nova did not {name} it: HTTP 409: Cannot do it in task_state migrating"):
+        getattr(cloud, verb)(handle)
 
 
-def test_abort_cold(double, cloud):
+@pytest.mark.parametrize("verb", ["cancel", "force_complete"])
+def test_a_cold_migration_goes_its_way(double, cloud, verb):
     handle = started(cloud, COLD)
     double.record("migrating", "migration")
     cloud.poll(handle)
-    assert cloud.cancel(handle) == "Nova can abort live migrations alone"
+    with pytest.raises(CallFailed, match="live migrations alone"):
+        getattr(cloud, verb)(handle)
+    assert not [entry for entry in double.log if "/migrations/" in entry[1]]
 
 
 # ---- services

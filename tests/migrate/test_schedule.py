@@ -17,7 +17,7 @@ from migrate.simulator import SimulatedCloud
 from optimizer.cluster import Cluster
 from tests.migrate.instances import cluster, host, move, plan, rules, server, switch
 
-MODEL = TimeModel(bandwidth_mb_per_s=512, dirty_page_factor=1.0, live_overhead_s=3, cold_overhead_s=10)
+MODEL = TimeModel(bandwidth_mb_per_s=512, dirty_mb_per_core_s=0, live_overhead_s=3, cold_overhead_s=10)
 EVERY_SECOND = Limits(total=4, per_host=2, poll_interval_s=1.0)
 
 

@@ -17,6 +17,8 @@ from strategies.base import LoadNeed, ParameterError
 from strategies.registry import strategy
 from tests.support.clusters import LOAD, make_cluster, make_group, make_host, make_server
 
+TIMES = TimeModel()
+
 
 @dataclass
 class Here:
@@ -34,10 +36,10 @@ class Here:
 
 
 def audit(cluster: Cluster, name: str, max_moves: int | None = None, said: list[str] | None = None, needs: list[LoadNeed] | None = None,
-          **given: Any) -> Plan:
+          model: TimeModel = TIMES, **given: Any) -> Plan:
     heard: list[str] = [] if said is None else said
     return run_audit(Here(cluster, [] if needs is None else needs), strategy(name), given, max_moves=max_moves, time_limit_s=20, seed=1, threads=1,
-                     model=TimeModel(), say=heard.append)
+                     model=model, say=heard.append)
 
 
 def uneven(**fields: Any) -> Cluster:
@@ -132,6 +134,18 @@ def test_what_is_broken_already_is_noted() -> None:
     cluster = uneven(groups=(make_group("anti-affinity", "s0", "s1"),))
     plan = audit(cluster, "host_maintenance", maintenance_node="b")
     assert plan.notes == ("Already broken, anti_affinity: anti-affinity group group: 2 members on a (s0, s1), 1 allowed.",)
+
+
+def test_what_does_not_end_by_itself_is_noted() -> None:
+    """By the measured load: the servers have more than one busy core, of two."""
+    cluster = uneven()
+    moved, noted = (audit(cluster, "workload_stabilization", aggressiveness=5, model=replace(TIMES, dirty_mb_per_core_s=rate)) for rate in (300, 400))
+    assert moved.notes == ()
+    names = sorted(cluster.server_by_id[action.input_parameters.resource_id].name for action in noted.actions)
+    assert len(names) == len(set(names)) > 0
+    assert [note.partition(". ")[0] for note in noted.notes] == [f"Live migrations that are not expected to end by themselves: {', '.join(names)}"]
+    flavor = cluster.flavors["medium"]
+    assert {action.cost.copy_gb for action in noted.actions} == {2 * flavor.memory_mb / 1024 + flavor.disk_gb}
 
 
 def test_assumed_load_is_noted() -> None:

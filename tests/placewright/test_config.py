@@ -33,8 +33,8 @@ def test_every_option_arrives(file: Path) -> None:
                     "[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\nparallel_out_of_host = 4\nparallel_into_host = 2\n"
                     "parallel_in_aggregate = rack-1:4,rack-2:2\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
-                    "undo_below = 50\n"
-                    "[time_model]\nbandwidth_mb_per_s = 100\ndirty_page_factor = 2\nlive_overhead = 1\ncold_overhead = 3\n"
+                    "stall_timeout = 30\non_stall = force_complete\non_interrupt = abort\nundo_below = 50\n"
+                    "[time_model]\nbandwidth_mb_per_s = 100\ndirty_mb_per_core_s = 2\nconvergence = post_copy\nlive_overhead = 1\ncold_overhead = 3\n"
                     "live_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
                     "vetoes = congress:a\ncongress_url = http://c\ncongress_auth = noauth\n"
@@ -43,10 +43,10 @@ def test_every_option_arrives(file: Path) -> None:
     conf = load_config([file])
     assert gnocchi_settings(conf) == GnocchiSettings(resource_type="vm", cpu="c", cpu_aggregation="rate:max", cpu_interval_s=60, memory="m",
                                                      memory_aggregation="max", timeout_s=9)
-    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_page_factor=2, live_overhead_s=1, cold_overhead_s=3, shared_storage=True,
-                                         live_per_source=4)
+    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_mb_per_core_s=2, convergence="post_copy", live_overhead_s=1, cold_overhead_s=3,
+                                         shared_storage=True, live_per_source=4)
     assert limits(conf) == Limits(total=3, per_host=1, out_of_host=4, into_host=2, in_aggregate={"rack-1": 4, "rack-2": 2}, poll_interval_s=0.5,
-                                  action_timeout_s=60)
+                                  action_timeout_s=60, stall_timeout_s=30, on_stall="force_complete", on_interrupt="abort")
     assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.solver.threads, conf.time_model.learn_hours) == (7, 50, 2, 2)
     assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
@@ -76,8 +76,8 @@ def test_the_later_file_wins(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "said"), [
     ("[execution]\nparallel_total = many\n", ["1 fault", "[execution] parallel_total = many: invalid literal"]),
-    ("[execution]\nparallel_total = 0\n[solver]\nthreads = -1\n[time_model]\ndirty_page_factor = 0.9\n",
-     ["3 faults", "[execution] parallel_total = 0: Should be greater than or equal to 1", "[solver] threads = -1: ", "dirty_page_factor = 0.9: "]),
+    ("[execution]\nparallel_total = 0\n[solver]\nthreads = -1\n[time_model]\ndirty_mb_per_core_s = -1\n",
+     ["3 faults", "[execution] parallel_total = 0: Should be greater than or equal to 1", "[solver] threads = -1: ", "dirty_mb_per_core_s = -1: "]),
     ("[execution]\nparallel_in_aggregate = rack-1:0\n", ["parallel_in_aggregate = rack-1:0: Should be greater than or equal to 1"]),
     ("[execution]\nparallel_in_aggregate = rack-1\n", ["parallel_in_aggregate = rack-1: Value should be NAME:VALUE pairs"]),
     ("[execution]\nparallel_into_host = 0\n", ["parallel_into_host = 0: Should be greater than or equal to 1"]),

@@ -6,14 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datasources.nova import PastMigration
-from migrate.duration import TimeModel
+from migrate.duration import TimeModel, cost_of
 from optimizer.cluster import Cluster
-from placewright.timing import learned
+from placewright.timing import endless, learned
+from tests.migrate.instances import move, switch
 from tests.support.clusters import make_cluster, make_flavor, make_host, make_server
 
-MODEL = TimeModel(bandwidth_mb_per_s=500, dirty_page_factor=1.0, live_overhead_s=5, shared_storage=True)
+MODEL = TimeModel(bandwidth_mb_per_s=500, dirty_mb_per_core_s=0, live_overhead_s=5, shared_storage=True)
 SIZES = (1, 2, 4, 8, 16)
 START = datetime(2026, 5, 1, tzinfo=UTC)
 CLUSTER = make_cluster([make_host("a"), make_host("b")], [make_server(f"s{n}", "a", flavor=f"f{n}") for n in SIZES],
@@ -71,6 +74,30 @@ def test_the_time_in_the_queue_is_no_time_of_the_migration() -> None:
     until = [sum(3 + 10 * gib for gib in SIZES[:n + 1]) for n in range(len(SIZES))]
     model, _ = learned(MODEL, CLUSTER, Recorded([past(0, gib, end) for gib, end in zip(SIZES, until, strict=True)]), 24)
     assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
+
+
+@given(bandwidth=st.floats(20, 5000), share=st.floats(0, 0.7), assumed=st.floats(20, 5000))
+def test_what_was_copied_depends_on_what_is_learned(bandwidth: float, share: float, assumed: float) -> None:
+    """Whatever bandwidth was assumed before: the servers write this share of the true one meanwhile."""
+    vcpus = CLUSTER.flavors["f1"].vcpus
+    true = replace(MODEL, bandwidth_mb_per_s=bandwidth, live_overhead_s=3, dirty_mb_per_core_s=share * bandwidth / (vcpus / 2))
+    seconds = [cost_of(CLUSTER, CLUSTER.server_by_id[f"s{gib}"], "live", true).expected_s for gib in SIZES]
+    model, _ = learned(replace(true, bandwidth_mb_per_s=assumed, live_overhead_s=1), CLUSTER, Recorded([
+        past(n, gib, time) for n, (gib, time) in enumerate(zip(SIZES, seconds, strict=True))]), 24)
+    assert [cost_of(CLUSTER, CLUSTER.server_by_id[f"s{gib}"], "live", model).expected_s for gib in SIZES] == pytest.approx(
+        seconds, rel=0.05, abs=0.5)  # a round more or less
+
+
+@pytest.mark.parametrize(("dirty", "convergence", "names"), [
+    (400, "none", []), (501, "none", ["s16", "s4"]), (501, "auto_converge", []), (501, "post_copy", []),
+])
+def test_a_note_on_those_that_do_not_end(dirty: float, convergence: Any, names: list[str]) -> None:
+    """Once for each that is to move live, however often."""
+    actions = [move("s4", "a", "b"), move("s16", "a", "b"), move("s4", "b", "a"), move("s8", "a", "b", kind="cold"), switch("b", "enabled")]
+    cores = CLUSTER.flavors["f1"].vcpus / 2
+    notes = endless(CLUSTER, actions, replace(MODEL, dirty_mb_per_core_s=dirty / cores, convergence=convergence))
+    assert [note for note in notes if f"themselves: {', '.join(names)}. " in note] == list(notes)
+    assert bool(notes) == bool(names)
 
 
 @pytest.mark.parametrize(("recorded", "hours"), [(None, 24), ([], 24), (REGULAR[:4], 24), (REGULAR, 0)])

@@ -79,6 +79,30 @@ def test_ctrl_c_ends_an_audit_at_once(tmp_path: Path, after_s: float) -> None:
     assert (program.returncode, "Traceback" in said, out.exists()) == (130, False, False)
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("times", "settings", "ended"), [
+    (1, "", "SUCCEEDED"), (2, "", "ONGOING"), (1, "[execution]\non_interrupt = abort\n", "FAILED"),
+])
+def test_plan_apply_is_interrupted(snapshot: Path, plan: Path, tmp_path: Path, sent: signal.Signals, times: int, settings: str, ended: str) -> None:
+    """What runs is awaited, left alone or aborted; what was not begun is not, and the report is complete."""
+    (tmp_path / "site.conf").write_text(settings)
+    report = tmp_path / "report.json"
+    program = subprocess.Popen([*PROGRAM, "-v", "--config-file", str(tmp_path / "site.conf"), "plan", "apply", str(plan), "--simulate", str(snapshot),
+                                "--yes", "--pace", "0.2", "--report", str(report)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert program.stderr is not None
+    said = ""
+    for awaited in ("ONGOING: live", "CANCELLED: ")[:times]:
+        while awaited not in said:
+            said += program.stderr.readline()
+            assert program.poll() is None, said
+        program.send_signal(sent)
+    rest = program.communicate(timeout=60)[1]
+    assert "Traceback" not in said + rest
+    done = json.loads(report.read_text())
+    assert (program.returncode, done["exit_code"], done["interrupted"]) == (3, 3, True)
+    assert {one["state"] for one in done["actions"] if one["action"].startswith("live")} == {ended, "CANCELLED"}
+
+
 def test_log_file(run: Run, snapshot: Path, plan: Path, tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     assert run("--log-file", log, "plan", "apply", plan, "--simulate", snapshot, "--yes").code == 0

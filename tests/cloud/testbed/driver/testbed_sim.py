@@ -11,7 +11,8 @@ What it adds to nova.virt.fake.FakeLiveMigrateDriver (which tests inside nova us
                  "compute-2": {"vcpus": 8, "traits": ["CUSTOM_SSD"]}},
        "live_migration": {"base_seconds": 1.0, "seconds_per_gib": 0.5},
        "faults": [{"phase": "run", "server": "name, UUID or *", "dest": "compute-3"}]}
-    phase: spawn, check (before a live migration), run (during one), resize.
+    phase: spawn, check (before a live migration), run (during one), stall (during one: it sends
+    on and on, and half of the memory is always left), resize.
 """
 
 import json
@@ -122,8 +123,9 @@ class SimDriver(fake.FakeDriver):
         began = time.monotonic()
         try:
             while not request["event"].wait(min(0.5, duration)):
-                done = min(1.0, (time.monotonic() - began) / duration)
-                self._progress(migrate_data, memory * 2**20, done)
+                sent = (time.monotonic() - began) / duration
+                done = min(0.5 if self._fault("stall", instance, dest) else 1.0, sent)
+                self._progress(migrate_data, memory * 2**20, sent, done)
                 if done >= 0.5 and self._fault("run", instance, dest):
                     request["what"] = "fail"
                     break
@@ -140,10 +142,10 @@ class SimDriver(fake.FakeDriver):
             post_method(context, instance, dest, block_migration, migrate_data)
 
     @staticmethod
-    def _progress(migrate_data, total, done):
+    def _progress(migrate_data, total, sent, done):
         migration = migrate_data.migration
         migration.memory_total = total
-        migration.memory_processed = int(total * done)
+        migration.memory_processed = int(total * sent)
         migration.memory_remaining = total - int(total * done)
         migration.disk_total = migration.disk_processed = migration.disk_remaining = 0
         migration.save()
