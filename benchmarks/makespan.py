@@ -1,7 +1,8 @@
 """How long plans take: as they are ordered, as they are scheduled, and at least; and what that costs.
 
-    python -m benchmarks.makespan --hosts 40 --servers 600 --moves 100 --plans 5
-    python -m benchmarks.makespan --hosts 300 --servers 5000 --plans 1 --seconds 20
+    python -m benchmarks.makespan --seconds 2 --plans 10 --moves 20         # and 50, and 100
+    python -m benchmarks.makespan --seconds 2 --plans 10 --hosts 12 --servers 180
+    python -m benchmarks.makespan --seconds 20 --plans 2 --hosts 300 --servers 5000
 
 Each plan is of a synthetic cloud (benchmarks.scale) with a seed of its own: a strategy's placement, ordered, then scheduled under the usual limits
 and time model.

@@ -187,10 +187,15 @@ class _Run:
         return [step for step in self._steps.values() if step.state == "PENDING"]
 
     def _ready(self) -> list[_Step]:
-        """Those that may start together, in the plan's order: switching a service is no load and always may."""
-        traffic = Traffic(self._limits, _migrations(self._ongoing()))
-        return [step for step in self._pending() if self._is_due(step) and (
-            isinstance(step.action.input_parameters, ServiceStateInput) or traffic.admits(step.action.input_parameters))]
+        """Those that may start together, in the plan's order; switching a service is no load and always may."""
+        traffic, ready = Traffic(self._limits, _migrations(self._ongoing())), list[_Step]()
+        for step in self._pending():
+            what = step.action.input_parameters
+            if isinstance(what, ServiceStateInput):
+                ready += [step] if self._is_due(step) else []
+            elif not traffic.full and self._is_due(step) and traffic.admits(what):
+                ready.append(step)
+        return ready
 
     def _is_due(self, step: _Step) -> bool:
         if step.action.uuid in self._waiting or self._cloud.now() < step.not_before:

@@ -95,6 +95,11 @@ class Traffic:
         self._limits = limits
         self._taken = Counter[Place](place for one in flights for place in limits.places(one))
 
+    @property
+    def full(self) -> bool:
+        """Whether there is room for nothing more."""
+        return self._taken["cloud"] >= self._limits.total
+
     def admits(self, what: MigrateInput) -> bool:
         """Whether the limits allow one more; then it counts from now on."""
         places = self._limits.places(what)

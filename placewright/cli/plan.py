@@ -77,7 +77,8 @@ class PlanApply(Rows):
         parser.add_argument("--seed", metavar="N", type=whole(0), default=0, help="Seed of the simulator. Default: 0.")
         parser.add_argument("--pace", metavar="FACTOR", type=_factor, default=0.0,
                             help="Real seconds per simulated second; 0 is as fast as possible. Default: 0.")
-        parser.add_argument("--page", metavar="FILE.html", type=Path, help="Write a page with the plan and the hosts' load before and after.")
+        parser.add_argument("--page", metavar="FILE.html", type=Path,
+                            help="Write a page with the plan and the hosts' load before and after, and what ran when.")
         parser.add_argument("--report", metavar="FILE.json", type=Path, help="Write what became of each action, and the figures, to this file.")
         return parser
 

@@ -62,3 +62,4 @@ def test_one_more_is_admitted_exactly_when_no_count_is_above_its_limit(
         assert admitted == legal([*under_way, one])
         assert Traffic(limits, under_way).admits(one) == admitted
         under_way += [one] if admitted else []
+        assert traffic.full == (len(under_way) == total)

@@ -11,7 +11,7 @@ from datasources.gnocchi import GnocchiSettings
 from migrate.cloud import CallFailed
 from migrate.duration import TimeModel
 from migrate.executor import Event
-from migrate.limits import Limits
+from migrate.limits import LimitError, Limits
 from migrate.plan import Plan, PlanError
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
@@ -56,6 +56,18 @@ def site(tmp_path: Path) -> Site:
 def cluster_of(**fields: Any) -> Cluster:
     servers = [make_server(f"s{n}", "a", cpu_cores=1.0) for n in range(4)] + [make_server("t", "b", cpu_cores=0.5)]
     return make_cluster([make_host(name) for name in "abc"], servers, load=LOAD, **fields)
+
+
+def test_limits_of_an_aggregate_that_is_not_there_are_told_before_anything_is_done(site: Site) -> None:
+    limits, source = Limits(in_aggregate={"rack-1": 2}), SnapshotSource(site.path)
+    plan = site.audit(cluster_of(), "workload_stabilization", aggressiveness=5)
+    with pytest.raises(LimitError, match="no aggregate rack-1"):
+        apply_plan(plan, source, limits=limits, model=TimeModel(), max_age_s=60, advised=False, seed=0, pace=0, report=site.events.append,
+                   confirm=lambda cluster: pytest.fail("nobody is asked"))
+    with pytest.raises(LimitError, match="no aggregate rack-1"):
+        run_audit(source, strategy("workload_stabilization"), {}, max_moves=None, time_limit_s=20, seed=0, threads=1, model=TimeModel(),
+                  say=lambda text: None, limits=limits)
+    assert site.events == []
 
 
 @pytest.mark.parametrize(("name", "given"), [("workload_stabilization", {"aggressiveness": 5}), ("vm_workload_consolidation", {}),
