@@ -29,7 +29,7 @@ NEWEST = "2.100"
 RUNNING_AFTER_EVACUATION = "2.94"  # since 2.95 every server is stopped after it
 OLDEST = (2, 59)  # the uuid of a migration, which is its name in Placement; 2.56 has the cold one to a named host
 PLACEMENT_VERSION = "1.28"
-REQUEST_TIMEOUT_S = 60
+TIMEOUT_S = 60.0
 _TROUBLE = (ClientException, SDKException, requests.RequestException)
 
 # The status of a migration record, by what it means here.
@@ -74,16 +74,20 @@ class _Flight:
 
 
 class NovaCloud:
-    """Carries out actions through Nova; ``observe`` reads the cluster afresh (servers, hosts -> Cluster)."""
+    """Carries out actions through Nova; ``observe`` reads the cluster afresh (servers, hosts -> Cluster).
 
-    def __init__(self, connection: Connection, observe: Callable[[Collection[str], Collection[str]], Cluster]) -> None:
+    timeout_s
+        Seconds to wait for an answer. Default 60.
+    """
+
+    def __init__(self, connection: Connection, observe: Callable[[Collection[str], Collection[str]], Cluster], timeout_s: float = TIMEOUT_S) -> None:
         """Agree with Nova on a microversion; CallFailed when it is too old or out of reach."""
         try:
             self._nova, self._placement = connection.compute, connection.placement
             self._version = _microversion(maximum_supported_microversion(self._nova, NEWEST))
         except _TROUBLE as error:
             raise CallFailed(f"Nova or Placement cannot be reached: {error}") from error
-        self._observe = observe
+        self._observe, self._timeout_s = observe, timeout_s
         self._flights: dict[Handle, _Flight | Outcome] = {}
 
     def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
@@ -223,7 +227,7 @@ class NovaCloud:
             case "evacuate":
                 body, version = {"evacuate": to}, min(version, RUNNING_AFTER_EVACUATION, key=_parts)
         try:
-            answer = _request(self._nova, version, "POST", f"/servers/{what.resource_id}/action", body)
+            answer = _request(self._nova, version, self._timeout_s, "POST", f"/servers/{what.resource_id}/action", body)
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
             flight.doubt = str(error)
@@ -315,7 +319,7 @@ class NovaCloud:
             if state not in _AT_REST:
                 return f"the server is still {state}"
             path = f"/allocations/{flight.record['uuid']}"
-            held = _json(_request(self._placement, PLACEMENT_VERSION, "GET", path)).get("allocations")
+            held = _json(_request(self._placement, PLACEMENT_VERSION, self._timeout_s, "GET", path)).get("allocations")
         except CallFailed as error:
             return f"it cannot be seen whether Nova is done: {error}"
         return "Nova still holds room on the other host" if held else ""
@@ -385,14 +389,13 @@ class NovaCloud:
         return _json(self._send(method, path, body))
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
-        return _request(self._nova, self._version, method, path, body)
+        return _request(self._nova, self._version, self._timeout_s, method, path, body)
 
 
-def _request(adapter: Adapter, version: str, method: str, path: str,
-             body: Mapping[str, Any] | None = None) -> requests.Response:
+def _request(adapter: Adapter, version: str, timeout_s: float, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+    """Sent once: the HTTP library would repeat what has been carried out, and nobody heard of."""
     try:
-        answer = adapter.request(path, method, json=body, microversion=version, raise_exc=False,
-                                 timeout=REQUEST_TIMEOUT_S)
+        answer = adapter.request(path, method, json=body, microversion=version, raise_exc=False, timeout=timeout_s, connect_retries=0)
     except _TROUBLE as error:
         raise _NoAnswer(f"{method} {path}: {error}") from error
     if answer.status_code >= 500 or answer.status_code in _LATER:

@@ -17,6 +17,9 @@ from tests.cloud.scenario import Scenario
 FAULTS = int(os.environ.get("PLACEWRIGHT_TEST_FAULTS", "60"))
 """How many in all; docs/execution.md has the figures of a longer run."""
 
+TIMEOUT_S = 4
+"""Of an answer: longer than any that is only slow, and soon over where none comes."""
+
 
 def test_faults_between_us_and_nova(cloud: Cloud, fresh_scenario: Scenario, tmp_path: Path) -> None:
     """Hosts are drained in turn, until enough has gone wrong."""
@@ -31,9 +34,10 @@ def test_faults_between_us_and_nova(cloud: Cloud, fresh_scenario: Scenario, tmp_
         with faults(f"{nova.scheme}://{nova.netloc}", 0.1, seed + number) as proxy:
             behind = directory / "clouds.yaml"
             document = json.loads(cloud.clouds_yaml.read_text())
-            document["clouds"]["testbed"]["compute_endpoint_override"] = f"{proxy.url}{nova.path}"
+            document["clouds"]["testbed"] |= {"compute_endpoint_override": f"{proxy.url}{nova.path}", "api_timeout": TIMEOUT_S}
             behind.write_text(json.dumps(document))
-            done, report = Command(replace(cloud, environment={**cloud.environment, "OS_CLIENT_CONFIG_FILE": str(behind)}), directory).apply()
+            environment = {**cloud.environment, "OS_CLIENT_CONFIG_FILE": str(behind)}
+            done, report = Command(replace(cloud, environment=environment), directory, settings=f"[nova]\ntimeout = {TIMEOUT_S}").apply()
         total += proxy.total
         assert done.code in (0, 3), done.remarks
         ledger.agrees_with(report)
