@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from aiohttp import ClientSession, web
 
 SILENCE = "silence after"
-"""The answer is held back until the other side gives up waiting; this is what the first migration meets."""
+"""The answer is held back until the other side gives up waiting; migrations meet this, and the first one surely does."""
 
 KINDS = ("503 before", "502 after", "500 after", "429 before", "401 before", "409 before", "reset before", "reset after", SILENCE)
 """What is done instead of a plain answer; "after": Nova has done what it was asked for, and nobody hears of it."""
@@ -41,7 +41,7 @@ class Faults:
         first, self.armed = migration and not self.armed, self.armed or migration
         share = 0.5 if migration else self.share  # there are a hundred looks for each of them
         kind = SILENCE if first else self.chance.choice(KINDS) if self.armed and self.chance.random() < share else ""
-        if kind == "409 before" and not migration:
+        if kind in ("409 before", SILENCE) and not migration:
             kind = ""
         if kind:
             self.done[kind, request.method] += 1
