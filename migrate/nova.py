@@ -184,14 +184,20 @@ class NovaCloud:
             self._call("DELETE", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")
         except CallFailed as error:
             return f"Nova did not abort it: {error}"
-        return "Nova was asked to abort it"
+        down = [host for host in (flight.what.source_node, flight.what.destination_node) if self._is_down(host)]
+        return "Nova was asked to abort it" + (f", but nova-compute on {down[0]} is down" if down else "")
+
+    def _is_down(self, host: str) -> bool:
+        try:
+            return any(service["state"] == "down" for service in self._services(host))
+        except CallFailed:  # then it is not known
+            return False
 
     # ---- services and aggregates
 
     def set_service(self, what: ServiceStateInput) -> Outcome:
         """Enable or disable; asking twice does no harm, so lost answers are simply asked for again."""
-        path = f"/os-services?host={quote(what.resource_name)}&binary=nova-compute"
-        found = self._call_again("GET", path)["services"]
+        found = self._services(what.resource_name)
         if len(found) != 1:
             raise CallFailed(f"Nova has {len(found)} nova-compute services on {what.resource_name}, 1 is expected")
         body: dict[str, Any] = {"status": what.state}
@@ -201,6 +207,10 @@ class NovaCloud:
         if service["status"] != what.state:
             return Outcome("FAILED", f"Nova says that nova-compute on {what.resource_name} is {service['status']}")
         return Outcome("SUCCEEDED", f"nova-compute on {what.resource_name} is {what.state}")
+
+    def _services(self, host: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call_again("GET", f"/os-services?host={quote(host)}&binary=nova-compute")["services"]
+        return found
 
     def reserve(self, aggregate: str, hosts: Iterable[str], metadata: Mapping[str, str]) -> None:
         """See to it that hosts are in the aggregate of this name, which is made where there is none, and that it has this metadata."""
@@ -303,11 +313,19 @@ class NovaCloud:
         text = f"migration {flight.record['id']} {status}" + (f", but {rest} after {_SETTLE_S:g} s" if rest else "")
         if status not in _ENDED_BADLY:
             return Outcome("SUCCEEDED", text)
+        if self._has_arrived(flight.what):  # a nova-compute that ends at the wrong moment leaves it so
+            text += f", but {flight.what.resource_name} is on {flight.what.destination_node} now"
         if status == "cancelled":
             return Outcome("FAILED", text)
         why = (self._event_error(flight) or self._fault(flight.what.resource_id)
                or f"Nova tells no reason, the log of nova-compute on {flight.what.source_node} may")
         return Outcome("FAILED", f"{text}: {why}")
+
+    def _has_arrived(self, what: MigrateInput) -> bool:
+        try:
+            return (self._server(what.resource_id) or {}).get("OS-EXT-SRV-ATTR:host") == what.destination_node
+        except CallFailed:  # then it is not known
+            return False
 
     def _unsettled(self, flight: _Flight) -> str:
         """What has still to happen before the next action can count on the end of this one; empty when nothing."""
@@ -326,15 +344,16 @@ class NovaCloud:
 
     def _progress(self, flight: _Flight, status: str) -> Progress:
         """How much memory is copied; Nova knows it while the migration is running."""
-        if status != "running":
-            return Progress(None, status)
-        try:
-            path = f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}"
-            seen = self._call("GET", path)["migration"]
-        except _Refusal:  # it ended between the two looks
-            return Progress(None, status)
+        seen: dict[str, Any] = {}
+        if status == "running":
+            try:
+                seen = self._call("GET", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")["migration"]
+            except _Refusal:  # it ended between the two looks
+                return Progress(None, status)
         done, total = seen.get("memory_processed_bytes"), seen.get("memory_total_bytes")
         if not total or done is None:
+            if self._is_down(flight.what.source_node):  # nobody goes on with it
+                return Progress(0.0, f"{status}, but nova-compute on {flight.what.source_node} is down")
             return Progress(None, status)
         return Progress(min(done / total, 1.0), f"{done >> 20} of {total >> 20} MiB of memory")
 

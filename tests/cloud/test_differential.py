@@ -6,7 +6,7 @@ Plans go through the executor, which skips by itself most of what a cloud would 
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -14,18 +14,18 @@ import pytest
 from openstack.connection import Connection
 
 from datasources.inventory import read_cluster
-from datasources.refresh import refresh
 from migrate.cloud import CallFailed, Cloud, NotNow, Outcome
 from migrate.executor import Limits, execute
 from migrate.journal import NoJournal
 from migrate.nova import NovaCloud
 from migrate.plan import Action, Plan
-from migrate.precheck import Rules, arrival_breaches, migration_obstacle
+from migrate.precheck import arrival_breaches, migration_obstacle
 from migrate.simulator import SimulatedCloud
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Constraint
 from policy_sources import nova
 from tests.cloud import conftest, scenario
+from tests.cloud.direct import carried_out
 from tests.cloud.scenario import Scenario
 from tests.migrate.instances import move, plan, switch
 
@@ -33,6 +33,7 @@ REQUESTS = int(os.environ.get("PLACEWRIGHT_TEST_REQUESTS", "24"))
 PLANS, MOVES = int(os.environ.get("PLACEWRIGHT_TEST_PLANS", "2")), 12
 """How many there are, and how many moves a plan has; docs/execution.md has the figures of a longer run."""
 
+_LIMITS = Limits(poll_interval_s=0.5)
 _FULL, _NOWHERE = "compute-6", "compute-99"
 _LEFT_OUT = 0.8  # of the illegal moves: there are many more of them than of others
 
@@ -147,29 +148,14 @@ def _of_plans(connection: Connection, dice: Dice) -> Iterator[str]:
         rules = (rules_of_nova, no_rules)[number % 2]
         ours = _simulated(connection)
         some = dice.plan(ours)
-        there = _carried_out(some, NovaCloud(connection, _eyes(connection, ours.cluster)), rules)
-        here = _carried_out(some, ours, rules)
-        for action in some.actions:
-            if there[action.uuid][0] != here[action.uuid][0]:
-                yield f"plan {number}: {action.uuid}: {action}: {there[action.uuid]} in Nova, {here[action.uuid]} in the simulator"
-        print(f"plan {number} with {rules.__name__}: {dict(Counter(state for state, _ in there.values()))}")
+        there = carried_out(connection, ours.cluster, some, rules, _LIMITS)
+        here = execute(some, ours, rules, _LIMITS, lambda event: None, NoJournal())
+        for one, other in zip(there.actions, here.actions, strict=True):
+            if one.state != other.state:
+                yield f"plan {number}: {one.action}: {one.state} in Nova ({one.text}), {other.state} in the simulator ({other.text})"
+        print(f"plan {number} with {rules.__name__}: {there.counts}")
         yield from _misplaced(connection, ours)
         dice.homes |= {server.id: server.host for server in read_cluster(connection).servers}
-
-
-def _carried_out(some: Plan, cloud: Cloud, rules: Rules) -> dict[str, tuple[str, str]]:
-    """State and text of each action."""
-    done = execute(some, cloud, rules, Limits(poll_interval_s=0.5), lambda event: None, NoJournal())
-    return {one.action.uuid: (one.state, one.text) for one in done.actions}
-
-
-def _eyes(connection: Connection, cluster: Cluster) -> Callable[[Collection[str], Collection[str]], Cluster]:
-    """Looks at the cloud again and again, each time starting from what was seen last."""
-    def observe(servers: Collection[str], hosts: Collection[str]) -> Cluster:
-        nonlocal cluster
-        cluster = refresh(connection, cluster, servers, hosts)
-        return cluster
-    return observe
 
 
 def _simulated(connection: Connection) -> SimulatedCloud:

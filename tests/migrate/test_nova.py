@@ -31,7 +31,7 @@ class Double:
         self.allocations = {}  # by consumer
         self.events = []
         self.left = {}  # completed live migrations by source
-        self.services = [{"id": "svc", "host": "h1", "binary": "nova-compute", "status": "enabled"}]
+        self.services = [{"id": "svc", "host": "h1", "binary": "nova-compute", "status": "enabled", "state": "up"}]
         self.aggregates = []
         self.broken = {}  # "METHOD /path" -> (status, body), or a list of such answers
         self.silent = set()  # "METHOD /path" that is carried out, and never answered
@@ -450,6 +450,25 @@ def test_failed_migration(double, cloud, status, events, fault, why):
     assert cloud.poll(handle) == Outcome("FAILED", f"migration 5 {status}: {why}")
 
 
+@pytest.mark.parametrize("status", ["queued", "preparing", "running"])
+def test_progress_without_nova_compute_on_the_source(double, cloud, status):
+    """Nobody goes on with it until that is started again."""
+    handle = started(cloud, LIVE)
+    double.record(status)
+    double.running = {"memory_processed_bytes": None, "memory_total_bytes": None}
+    double.services[0]["state"] = "down"
+    assert cloud.poll(handle) == Progress(0.0, f"{status}, but nova-compute on h1 is down")
+
+
+def test_a_failed_migration_that_has_brought_the_server_over(double, cloud):
+    """So Nova leaves it when nova-compute on the destination ends at the last moment."""
+    handle = started(cloud, LIVE)
+    double.record("error")
+    double.server["OS-EXT-SRV-ATTR:host"] = "h2"
+    double.events = [{"result": "Error", "details": "MessagingTimeout"}]
+    assert cloud.poll(handle) == Outcome("FAILED", "migration 5 error, but a is on h2 now: MessagingTimeout")
+
+
 def test_cancelled_migration(double, cloud):
     handle = started(cloud, LIVE)
     double.record("cancelled")
@@ -624,6 +643,10 @@ def test_abort(double, cloud):
     assert cloud.cancel(handle) == "Nova has no record of it to abort"
     double.record("running")
     cloud.poll(handle)
+    assert cloud.cancel(handle) == "Nova was asked to abort it"
+    double.services[0]["state"] = "down"
+    assert cloud.cancel(handle) == "Nova was asked to abort it, but nova-compute on h1 is down"
+    double.broken["GET /compute/v2.1/os-services"] = ERROR_409
     assert cloud.cancel(handle) == "Nova was asked to abort it"
     double.broken["DELETE /compute/v2.1/servers/a/migrations/5"] = ERROR_409
     assert cloud.cancel(handle) == "Nova did not abort it: HTTP 409: Cannot do it in task_state migrating"
