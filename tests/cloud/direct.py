@@ -5,8 +5,9 @@ from collections.abc import Collection
 from openstack.connection import Connection
 
 from datasources.refresh import refresh
-from migrate.executor import Limits, Report, execute
+from migrate.executor import Report, execute
 from migrate.journal import NoJournal
+from migrate.limits import Limits
 from migrate.nova import NovaCloud
 from migrate.plan import Plan
 from migrate.precheck import Rules

@@ -15,8 +15,9 @@ from openstack.connection import Connection
 
 from datasources.inventory import read_cluster
 from migrate.cloud import CallFailed, Cloud, NotNow, Outcome
-from migrate.executor import Limits, execute
+from migrate.executor import execute
 from migrate.journal import NoJournal
+from migrate.limits import Limits
 from migrate.nova import NovaCloud
 from migrate.plan import Action, Plan
 from migrate.precheck import arrival_breaches, migration_obstacle

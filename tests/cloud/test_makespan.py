@@ -13,7 +13,8 @@ from openstack.connection import Connection
 from datasources.gnocchi import GnocchiSettings
 from datasources.inventory import read_cluster
 from migrate.duration import TimeModel
-from migrate.executor import Limits, Report
+from migrate.executor import Report
+from migrate.limits import Limits
 from migrate.plan import Plan
 from migrate.planner import plan_steps
 from optimizer.cluster import Cluster
