@@ -29,7 +29,7 @@ NEWEST = "2.100"
 RUNNING_AFTER_EVACUATION = "2.94"  # since 2.95 every server is stopped after it
 OLDEST = (2, 59)  # the uuid of a migration, which is its name in Placement; 2.56 has the cold one to a named host
 PLACEMENT_VERSION = "1.28"
-REQUEST_TIMEOUT_S = 60
+TIMEOUT_S = 60.0
 _TROUBLE = (ClientException, SDKException, requests.RequestException)
 
 # The status of a migration record, by what it means here.
@@ -75,16 +75,20 @@ class _Flight:
 
 
 class NovaCloud:
-    """Carries out actions through Nova; ``observe`` reads the cluster afresh (servers, hosts -> Cluster)."""
+    """Carries out actions through Nova; ``observe`` reads the cluster afresh (servers, hosts -> Cluster).
 
-    def __init__(self, connection: Connection, observe: Callable[[Collection[str], Collection[str]], Cluster]) -> None:
+    timeout_s
+        Seconds to wait for an answer. Default 60.
+    """
+
+    def __init__(self, connection: Connection, observe: Callable[[Collection[str], Collection[str]], Cluster], timeout_s: float = TIMEOUT_S) -> None:
         """Agree with Nova on a microversion; CallFailed when it is too old or out of reach."""
         try:
             self._nova, self._placement = connection.compute, connection.placement
             self._version = _microversion(maximum_supported_microversion(self._nova, NEWEST))
         except _TROUBLE as error:
             raise CallFailed(f"Nova or Placement cannot be reached: {error}") from error
-        self._observe = observe
+        self._observe, self._timeout_s = observe, timeout_s
         self._flights: dict[Handle, _Flight | Outcome] = {}
 
     def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
@@ -172,15 +176,16 @@ class NovaCloud:
 
     def cancel(self, handle: Handle) -> str:
         """Abort a live migration, also one that is queued; a cold one cannot be aborted."""
-        self._intervene(handle, "abort", "DELETE")
-        return "Nova was asked to abort it"
+        what = self._intervene(handle, "abort", "DELETE")
+        down = [host for host in (what.source_node, what.destination_node) if self._is_down(host)]
+        return "Nova was asked to abort it" + (f", but nova-compute on {down[0]} is down" if down else "")
 
     def force_complete(self, handle: Handle) -> str:
         """Have a running live migration completed by post-copy where Nova may, else with the server paused."""
         self._intervene(handle, "force", "POST", "/action", {"force_complete": None})
         return "Nova was asked to force it to complete"
 
-    def _intervene(self, handle: Handle, verb: str, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> None:
+    def _intervene(self, handle: Handle, verb: str, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> MigrateInput:
         flight = self._flights.get(handle)
         if not isinstance(flight, _Flight) or not flight.record:
             raise CallFailed(f"Nova has no record of it to {verb}")
@@ -190,13 +195,19 @@ class NovaCloud:
             self._call(method, f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}{path}", body)
         except CallFailed as error:
             raise CallFailed(f"Nova did not {verb} it: {error}") from error
+        return flight.what
+
+    def _is_down(self, host: str) -> bool:
+        try:
+            return any(service["state"] == "down" for service in self._services(host))
+        except CallFailed:  # then it is not known
+            return False
 
     # ---- services and aggregates
 
     def set_service(self, what: ServiceStateInput) -> Outcome:
         """Enable or disable; asking twice does no harm, so lost answers are simply asked for again."""
-        path = f"/os-services?host={quote(what.resource_name)}&binary=nova-compute"
-        found = self._call_again("GET", path)["services"]
+        found = self._services(what.resource_name)
         if len(found) != 1:
             raise CallFailed(f"Nova has {len(found)} nova-compute services on {what.resource_name}, 1 is expected")
         body: dict[str, Any] = {"status": what.state}
@@ -206,6 +217,10 @@ class NovaCloud:
         if service["status"] != what.state:
             return Outcome("FAILED", f"Nova says that nova-compute on {what.resource_name} is {service['status']}")
         return Outcome("SUCCEEDED", f"nova-compute on {what.resource_name} is {what.state}")
+
+    def _services(self, host: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call_again("GET", f"/os-services?host={quote(host)}&binary=nova-compute")["services"]
+        return found
 
     def reserve(self, aggregate: str, hosts: Iterable[str], metadata: Mapping[str, str]) -> None:
         """See to it that hosts are in the aggregate of this name, which is made where there is none, and that it has this metadata."""
@@ -232,7 +247,7 @@ class NovaCloud:
             case "evacuate":
                 body, version = {"evacuate": to}, min(version, RUNNING_AFTER_EVACUATION, key=_parts)
         try:
-            answer = _request(self._nova, version, "POST", f"/servers/{what.resource_id}/action", body)
+            answer = _request(self._nova, version, self._timeout_s, "POST", f"/servers/{what.resource_id}/action", body)
             flight.request_id = answer.headers.get("x-openstack-request-id")
         except _NoAnswer as error:
             if error.after_s:  # turned away at the door
@@ -310,11 +325,19 @@ class NovaCloud:
         text = f"migration {flight.record['id']} {status}" + (f", but {rest} after {_SETTLE_S:g} s" if rest else "")
         if status not in _ENDED_BADLY:
             return Outcome("SUCCEEDED", text)
+        if self._has_arrived(flight.what):  # a nova-compute that ends at the wrong moment leaves it so
+            text += f", but {flight.what.resource_name} is on {flight.what.destination_node} now"
         if status == "cancelled":
             return Outcome("FAILED", text)
         why = (self._event_error(flight) or self._fault(flight.what.resource_id)
                or f"Nova tells no reason, the log of nova-compute on {flight.what.source_node} may")
         return Outcome("FAILED", f"{text}: {why}")
+
+    def _has_arrived(self, what: MigrateInput) -> bool:
+        try:
+            return (self._server(what.resource_id) or {}).get("OS-EXT-SRV-ATTR:host") == what.destination_node
+        except CallFailed:  # then it is not known
+            return False
 
     def _unsettled(self, flight: _Flight) -> str:
         """What has still to happen before the next action can count on the end of this one; empty when nothing."""
@@ -326,7 +349,7 @@ class NovaCloud:
             if state not in _AT_REST:
                 return f"the server is still {state}"
             path = f"/allocations/{flight.record['uuid']}"
-            held = _json(_request(self._placement, PLACEMENT_VERSION, "GET", path)).get("allocations")
+            held = _json(_request(self._placement, PLACEMENT_VERSION, self._timeout_s, "GET", path)).get("allocations")
         except CallFailed as error:
             return f"it cannot be seen whether Nova is done: {error}"
         return "Nova still holds room on the other host" if held else ""
@@ -336,15 +359,16 @@ class NovaCloud:
 
         Not what was copied: pages that are written meanwhile are copied again, so that this may exceed the whole.
         """
-        if status != "running":
-            return Progress(None, status)
-        try:
-            path = f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}"
-            seen = self._call("GET", path)["migration"]
-        except _Refusal:  # it ended between the two looks
-            return Progress(None, status)
+        seen: dict[str, Any] = {}
+        if status == "running":
+            try:
+                seen = self._call("GET", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")["migration"]
+            except _Refusal:  # it ended between the two looks
+                return Progress(None, status)
         left, total = (sum(seen.get(f"{part}_{what}_bytes") or 0 for part in ("memory", "disk")) for what in ("remaining", "total"))
         if not total or seen.get("memory_remaining_bytes") is None:
+            if self._is_down(flight.what.source_node):  # nobody goes on with it
+                return Progress(0.0, f"{status}, but nova-compute on {flight.what.source_node} is down")
             return Progress(None, status)
         return Progress(max(0.0, 1.0 - left / total), f"{left >> 20} of {total >> 20} MiB left to copy")
 
@@ -399,14 +423,13 @@ class NovaCloud:
         return _json(self._send(method, path, body))
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
-        return _request(self._nova, self._version, method, path, body)
+        return _request(self._nova, self._version, self._timeout_s, method, path, body)
 
 
-def _request(adapter: Adapter, version: str, method: str, path: str,
-             body: Mapping[str, Any] | None = None) -> requests.Response:
+def _request(adapter: Adapter, version: str, timeout_s: float, method: str, path: str, body: Mapping[str, Any] | None = None) -> requests.Response:
+    """Sent once: the HTTP library would repeat what has been carried out, and nobody heard of."""
     try:
-        answer = adapter.request(path, method, json=body, microversion=version, raise_exc=False,
-                                 timeout=REQUEST_TIMEOUT_S)
+        answer = adapter.request(path, method, json=body, microversion=version, raise_exc=False, timeout=timeout_s, connect_retries=0)
     except _TROUBLE as error:
         raise _NoAnswer(f"{method} {path}: {error}") from error
     if answer.status_code >= 500 or answer.status_code in _LATER:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from migrate.cloud import CallFailed, Handle, Hold, Outcome, Progress, Trace
+from migrate.cloud import CallFailed, Handle, Hold, NotNow, Outcome, Progress, Trace
 from migrate.duration import MB_PER_GB, TimeModel, advance, cost_of, rates
 from migrate.plan import Action, MigrateInput, ServiceStateInput
 from migrate.precheck import KIND, STATUSES, Rules, arrival_breaches
@@ -137,7 +137,7 @@ class SimulatedCloud:
         return handle
 
     def start(self, action: Action, trace: Trace) -> Handle:
-        """Begin an action; CallFailed for what Nova's API answers with 4xx."""
+        """Begin an action; CallFailed for what Nova's API answers with 4xx, NotNow for 409."""
         what, handle = action.input_parameters, Handle(action.uuid)
         self._outcomes.pop(handle, None)  # of an attempt before
         if isinstance(what, ServiceStateInput):
@@ -183,9 +183,7 @@ class SimulatedCloud:
 
     def _migrate(self, handle: Handle, what: MigrateInput) -> None:
         server = self._accepted(what)
-        found = arrival_breaches(self.cluster, what, self._rules)
-        if found or self._has_fault("start", what):
-            text = found[0].text if found else "simulated fault"
+        if text := self._unwanted(server, what):
             self._outcomes[handle] = Outcome("FAILED", f"NoValidHost: {text}")
             return
         self._flights[handle] = self._flight(what, server)
@@ -199,16 +197,24 @@ class SimulatedCloud:
         server = self.cluster.server_by_id.get(what.resource_id)
         if server is None:
             raise CallFailed(f"HTTP 404: Instance {what.resource_id} could not be found.")
-        if what.destination_node not in self.cluster.host_by_name:
-            raise CallFailed(f"HTTP 400: Compute host {what.destination_node} could not be found.")
-        if server.host == what.destination_node:
-            raise CallFailed("HTTP 400: Cannot migrate to the host where the server exists.")
         if server.task_state or server.status not in STATUSES[what.migration_type]:
             state = server.task_state or server.status
-            raise CallFailed(f"HTTP 409: Cannot migrate instance {server.id} while it is {state}")
+            raise NotNow(f"HTTP 409: Cannot migrate instance {server.id} while it is {state}")
+        if what.destination_node not in self.cluster.host_by_name:
+            raise CallFailed(f"HTTP 400: Compute host {what.destination_node} could not be found.")
+        if server.host == what.destination_node and what.migration_type != "live":  # of a live one that is the scheduler's to say
+            raise CallFailed("HTTP 400: Cannot migrate to the host where the server exists.")
         if what.migration_type == "evacuate" and self.cluster.host_by_name[server.host].state == "up":
             raise CallFailed(f"HTTP 400: Compute service of {server.host} is still in use.")
         return server
+
+    def _unwanted(self, server: Server, what: MigrateInput) -> str:
+        """Why the scheduler would find no host; empty when it would."""
+        if server.host == what.destination_node:
+            return f"{server.name} is on {server.host} already"
+        if found := arrival_breaches(self.cluster, what, self._rules):
+            return found[0].text
+        return "simulated fault" if self._has_fault("start", what) else ""
 
     def _flight(self, what: MigrateInput, server: Server) -> _Flight:
         copy_gb = cost_of(self.cluster, server, what.migration_type, self._model).copy_gb

@@ -102,7 +102,7 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     cloud: Cloud
     if isinstance(source, CloudSource):
         watch = _Watch(source, before)
-        cloud = NovaCloud(source.connection, watch.observe)
+        cloud = NovaCloud(source.connection, watch.observe, source.nova_timeout_s)
         with journals(plan, resume) as journal:
             done = execute(plan, cloud, rules, limits, report, journal)
         after, unread = watch.afterwards()

@@ -9,6 +9,7 @@ from oslo_config import cfg, types
 from datasources.gnocchi import GnocchiSettings
 from migrate.duration import TimeModel
 from migrate.limits import Limits
+from migrate.nova import TIMEOUT_S
 from optimizer.errors import PlacewrightError
 from policy_sources.http import HttpSettings
 from policy_sources.marks import MarksSettings
@@ -25,6 +26,11 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.StrOpt("memory_metric", default=_GNOCCHI.memory, help="Metric of used memory, in MiB."),
         cfg.StrOpt("memory_aggregation", default=_GNOCCHI.memory_aggregation, help="Aggregation of the memory metric."),
         cfg.FloatOpt("timeout", default=_GNOCCHI.timeout_s, min=1, help="Seconds to wait for an answer of Gnocchi."),
+    ],
+    "nova": [
+        cfg.FloatOpt("timeout", default=TIMEOUT_S, min=0.1,
+                     help="Seconds to wait for an answer of Nova while a plan is carried out; a request without one is looked for in Nova's records "
+                          "before it is sent again."),
     ],
     "database": [
         cfg.StrOpt("connection", secret=True, sample_default="sqlite:///~/.local/state/placewright/placewright.db",

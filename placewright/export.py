@@ -15,7 +15,7 @@ def write(source: CloudSource, cluster: Cluster, changes: Sequence[Change], say:
     """Make the changes in Nova, one after the other; raises CallFailed at the first that it refuses. None of them undoes anything."""
     if not changes:
         return
-    cloud = NovaCloud(source.connection, partial(source.observe, cluster))
+    cloud = NovaCloud(source.connection, partial(source.observe, cluster), source.nova_timeout_s)
     for done, change in enumerate(changes):
         say(str(change))
         try:

@@ -16,6 +16,7 @@ from datasources.gnocchi import GnocchiSettings, attach_load
 from datasources.inventory import read_cluster
 from datasources.nova import PastMigration, list_past_migrations, nova_service
 from datasources.refresh import refresh
+from migrate.nova import TIMEOUT_S
 from optimizer.cluster import Cluster
 from optimizer.snapshot import read_snapshot
 from strategies.base import LoadNeed
@@ -58,10 +59,11 @@ class SnapshotSource:
 
 @dataclass(frozen=True)
 class CloudSource:
-    """A cloud of clouds.yaml or the OS_* variables (named "envvars" there)."""
+    """A cloud of clouds.yaml or the OS_* variables (named "envvars" there); ``nova_timeout_s`` is for acting, reading has clouds.yaml's own."""
 
     name: str
     gnocchi: GnocchiSettings
+    nova_timeout_s: float = TIMEOUT_S
 
     @cached_property
     def connection(self) -> Connection:

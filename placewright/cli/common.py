@@ -143,7 +143,7 @@ def policies_of(named: Sequence[str], source: CloudSource | SnapshotSource | Non
 
 def source_of(options: argparse.Namespace, conf: cfg.ConfigOpts) -> CloudSource | SnapshotSource:
     """The source that the options name."""
-    return SnapshotSource(options.snapshot) if options.cloud is None else CloudSource(options.cloud, gnocchi_settings(conf))
+    return SnapshotSource(options.snapshot) if options.cloud is None else CloudSource(options.cloud, gnocchi_settings(conf), conf.nova.timeout)
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

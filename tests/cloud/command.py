@@ -30,7 +30,7 @@ class Command:
     cloud: Cloud
     directory: Path
     database: str = ""  # its address; empty: a file in the directory
-    execution: str = ""  # more lines of that group
+    settings: str = ""  # lines of the config file besides, of [execution] first
 
     def run(self, *arguments: str, **environment: str) -> Done:
         """Run it to its end; a traceback is a failure whatever the exit code."""
@@ -42,8 +42,8 @@ class Command:
     def begin(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Run it without waiting for its end."""
         settings = self.directory / "placewright.conf"
-        settings.write_text(f"[execution]\npoll_interval = 0.5\n{self.execution}\n"
-                            f"[database]\nconnection = {self.database or f'sqlite:///{self.directory}/placewright.db'}\n")
+        settings.write_text(f"[database]\nconnection = {self.database or f'sqlite:///{self.directory}/placewright.db'}\n"
+                            f"[execution]\npoll_interval = 0.5\n{self.settings}\n")
         return subprocess.Popen([sys.executable, "-m", "placewright", "--config-file", str(settings), *arguments], text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 env={**self.cloud.environment, **environment})

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from aiohttp import ClientSession, web
 
-KINDS = ("503 before", "502 after", "500 after", "429 before", "401 before", "409 before", "reset before", "reset after")
+SILENCE = "silence after"
+"""The answer is held back until the other side gives up waiting; migrations meet this, and the first one surely does."""
+
+KINDS = ("503 before", "502 after", "500 after", "429 before", "401 before", "409 before", "reset before", "reset after", SILENCE)
 """What is done instead of a plain answer; "after": Nova has done what it was asked for, and nobody hears of it."""
 
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host"})
@@ -18,7 +21,7 @@ _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-leng
 
 @dataclass
 class Faults:
-    """A running proxy: ``share`` of the requests go wrong once the first migration was asked for; ``done`` counts what was done to which method."""
+    """A running proxy: ``share`` of the requests go wrong after the first migration was asked for; ``done`` counts what was done to which method."""
 
     target: str
     share: float
@@ -35,19 +38,23 @@ class Faults:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on, or do something else to it."""
         migration = request.method == "POST" and request.path.endswith("/action")
-        self.armed = self.armed or migration
+        first, self.armed = migration and not self.armed, self.armed or migration
         share = 0.5 if migration else self.share  # there are a hundred looks for each of them
-        kind = self.chance.choice(KINDS) if self.armed and self.chance.random() < share else ""
-        if kind == "409 before" and not migration:
+        kind = SILENCE if first else self.chance.choice(KINDS) if self.armed and self.chance.random() < share else ""
+        if kind in ("409 before", SILENCE) and not migration:
             kind = ""
         if kind:
             self.done[kind, request.method] += 1
-        if kind.startswith("reset before"):
+        if kind == "reset before":
             return self._reset(request)
         if kind.endswith("before"):
             return web.json_response({"fault": {"message": f"injected {kind}"}}, status=int(kind[:3]))
         answer = await self._passed_on(request)
-        if kind.startswith("reset after"):
+        if kind == SILENCE:
+            while request.transport is not None:  # until the other side gives up
+                await asyncio.sleep(0.1)
+            return answer
+        if kind == "reset after":
             return self._reset(request)
         return web.json_response({"fault": {"message": f"injected {kind}"}}, status=int(kind[:3])) if kind else answer
 

@@ -309,6 +309,17 @@ def delete_server(connection: Connection, server: str) -> None:
     until(lambda: connection.compute.find_server(server) is None, f"server {server} to be gone")
 
 
+def fill(connection: Connection, built: Scenario, host: str, left_mb: int) -> None:
+    """Boot one server that leaves so much memory on a host."""
+    used = sum(guest.memory_mb for guest in built.guests.values() if guest.host == host)
+    flavor = _create_flavor(connection, f"{built.prefix}-filler", 1, HOST_MEMORY_MB - used - left_mb, {})
+    image = next(image.id for image in connection.image.images() if image.name == f"{built.prefix}-image")
+    filler = connection.compute.create_server(
+        name=f"{built.prefix}-filler", image_id=image, flavor_id=flavor, networks="none", host=host
+    )
+    connection.compute.wait_for_server(filler, interval=0.3, wait=120)
+
+
 def disable_host(connection: Connection, host: str, reason: str = "a disk is to be replaced") -> None:
     """Disable a compute service and wait until Placement knows."""
     connection.compute.disable_service(_service(connection, host), disabled_reason=reason)

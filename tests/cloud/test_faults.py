@@ -17,6 +17,9 @@ from tests.cloud.scenario import Scenario
 FAULTS = int(os.environ.get("PLACEWRIGHT_TEST_FAULTS", "60"))
 """How many in all; docs/execution.md has the figures of a longer run."""
 
+TIMEOUT_S = 4
+"""Of an answer: longer than any that is only slow, and soon over where none comes."""
+
 
 def test_faults_between_us_and_nova(cloud: Cloud, fresh_scenario: Scenario, tmp_path: Path) -> None:
     """Hosts are drained in turn, until enough has gone wrong."""
@@ -33,7 +36,8 @@ def test_faults_between_us_and_nova(cloud: Cloud, fresh_scenario: Scenario, tmp_
             document = json.loads(cloud.clouds_yaml.read_text())
             document["clouds"]["testbed"]["compute_endpoint_override"] = f"{proxy.url}{nova.path}"
             behind.write_text(json.dumps(document))
-            done, report = Command(replace(cloud, environment={**cloud.environment, "OS_CLIENT_CONFIG_FILE": str(behind)}), directory).apply()
+            environment = {**cloud.environment, "OS_CLIENT_CONFIG_FILE": str(behind)}
+            done, report = Command(replace(cloud, environment=environment), directory, settings=f"[nova]\ntimeout = {TIMEOUT_S}").apply()
         total += proxy.total
         assert done.code in (0, 3), done.remarks
         ledger.agrees_with(report)

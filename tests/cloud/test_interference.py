@@ -1,8 +1,14 @@
-"""What others do between audit and apply: the action is skipped with the reason, the rest goes on, exit code 3."""
+"""What others do between audit and apply, and what fails under way: the action is skipped or fails with the reason, the rest goes on, exit code 3."""
 
 import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from datasources.inventory import read_cluster
 from optimizer.constraints.base import check
@@ -10,8 +16,12 @@ from optimizer.placement import placement_of
 from policy_sources import nova
 from tests.cloud import scenario
 from tests.cloud.command import Command
-from tests.cloud.conftest import Cloud
+from tests.cloud.conftest import COMPUTES, TESTBED, Cloud
+from tests.cloud.ledger import Ledger
 from tests.cloud.scenario import Scenario
+
+sys.path.append(str(TESTBED.parent))
+from daemons import kill
 
 
 def moves(plan: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -83,6 +93,58 @@ def test_the_cloud_changes_under_way(cloud: Cloud, fresh_scenario: Scenario, tmp
         assert done["state"] == "SUCCEEDED" or ("disabled" in done["text"] and what["destination_node"] == closed), done
         assert cluster.server_by_id[what["resource_id"]].host == what["destination_node" if done["state"] == "SUCCEEDED" else "source_node"]
     assert check(nova.constraints(cluster), cluster, placement_of(cluster)) == []
+
+
+def test_nova_compute_ends_without_warning(cloud: Cloud, fresh_scenario: Scenario, tmp_path: Path, all_computes_afterwards: None) -> None:
+    """On a host that servers leave and on another that servers come to, each while they do: it is told, not waited for, and the rest goes on."""
+    connection, report = cloud.connection, tmp_path / "report.json"
+    # A migration whose source has no nova-compute stays as it is: the less it is expected to take, the sooner it is given up.
+    command = Command(cloud, tmp_path, settings="action_timeout = 30\n[time_model]\nlive_overhead = 2\nbandwidth_mb_per_s = 5000")
+    plan = command.audit("workload_stabilization", "--param", "aggressiveness=5", "--param", "thresholds.instance_cpu_usage=0.01")
+    ledger, planned = Ledger(connection, plan), moves(plan)
+    left = Counter(what["source_node"] for what in planned.values()).most_common(1)[0][0]
+    entered = Counter(what["destination_node"] for what in planned.values() if what["source_node"] != left).most_common(1)[0][0]
+    alive = {left: [what["resource_id"] for what in planned.values() if what["source_node"] == left],
+             entered: [what["resource_id"] for what in planned.values() if what["destination_node"] == entered and what["source_node"] != left]}
+
+    def both_killed() -> bool:
+        for host, servers in list(alive.items()):
+            if any(one["status"] == "running" for server in servers for one in scenario.migrations(connection, server)[:1]):
+                kill(f"nova-compute-{host}")
+                del alive[host]
+        return not alive
+
+    program = command.begin(*command.application, "--report", str(report))
+    scenario.until(both_killed, f"migrations from {left} and to {entered}")
+    _, remarks = program.communicate(timeout=600)
+    assert program.returncode == 3, remarks
+    done = json.loads(report.read_text())
+    print(left, entered, done["counts"], *(action["text"] for action in done["actions"]), sep="\n")
+    ledger.agrees_with(done)
+    for action in done["actions"]:
+        what = planned[action["uuid"]]
+        touched = {left, entered} & {what["source_node"], what["destination_node"]}
+        assert touched or action["state"] == "SUCCEEDED", action
+        assert action["state"] != "SKIPPED" or "down" in action["text"], action
+    assert any(f"nova-compute on {left} is down" in action["text"] for action in done["actions"] if action["state"] == "FAILED")
+    _start_computes()
+    scenario.until(lambda: not read_cluster(connection).migrations, "what was left alone to end")
+    after = read_cluster(connection)
+    assert check(nova.constraints(after), after, placement_of(after)) == []
+
+
+@pytest.fixture
+def all_computes_afterwards(cloud: Cloud, fresh_scenario: Scenario) -> Iterator[None]:
+    """Whatever was killed in the test runs after it, and holds nothing for migrations that were broken off: Nova itself frees that never."""
+    yield
+    _start_computes()
+    for server in fresh_scenario.guests:
+        for record in scenario.migrations(cloud.connection, server):
+            cloud.connection.placement.delete(f"/allocations/{record['uuid']}")
+
+
+def _start_computes() -> None:
+    subprocess.run([sys.executable, TESTBED, "start", "--computes", str(COMPUTES)], check=True, capture_output=True)
 
 
 def _goes(connection: Any, server: str, host: str) -> bool:

@@ -40,7 +40,7 @@ def applying(cloud: Cloud, plan: Path, directory: Path, execution: str) -> Comma
     """The command that carries it out with these settings, as if for the first time."""
     scenario.enable_host(cloud.connection, HOST)
     shutil.copy(plan, directory / "plan.json")
-    return Command(cloud, directory, execution=execution)
+    return Command(cloud, directory, settings=execution)
 
 
 def ended(cloud: Cloud, plan: Path, report: dict[str, Any]) -> tuple[str, str, str, bool]:

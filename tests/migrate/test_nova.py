@@ -31,9 +31,11 @@ class Double:
         self.allocations = {}  # by consumer
         self.events = []
         self.left = {}  # completed live migrations by source
-        self.services = [{"id": "svc", "host": "h1", "binary": "nova-compute", "status": "enabled"}]
+        self.services = [{"id": "svc", "host": "h1", "binary": "nova-compute", "status": "enabled", "state": "up"}]
         self.aggregates = []
         self.broken = {}  # "METHOD /path" -> (status, body), or a list of such answers
+        self.silent = set()  # "METHOD /path" that is carried out, and never answered
+        self.over = threading.Event()
         self.date = "Sun, 01 Mar 2026 12:00:00 GMT"
         self.retry_after = None  # with answers of 400 and more
         self.log = []  # (method, path, body, microversion)
@@ -162,6 +164,10 @@ def double():
             body = json.loads(self.rfile.read(size)) if size else None
             version = self.headers.get("OpenStack-API-Version")
             status, answer = state.answer(self.command, url.path, parse_qs(url.query), body, version)
+            if f"{self.command} {url.path}" in state.silent:
+                state.over.wait(30)
+                self.close_connection = True
+                return
             content = b"" if answer is None else answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response_only(status)
             self.send_header("Content-Length", str(len(content)))
@@ -182,6 +188,7 @@ def double():
     thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield state
+    state.over.set()
     service.shutdown()
     service.server_close()
     thread.join()
@@ -193,13 +200,14 @@ def cloud(double, monkeypatch):
     return connect(double)
 
 
-def connect(double):
+def connect(double, **options):
     connection = openstack.connection.Connection(
         auth_type="none",
+        connect_retries=2,  # as the application connects
         compute_endpoint_override=f"{double.url}/compute/v2.1",
         placement_endpoint_override=f"{double.url}/placement",
     )
-    return NovaCloud(connection, lambda servers, hosts: None)
+    return NovaCloud(connection, lambda servers, hosts: None, **options)
 
 
 def started(cloud, action):
@@ -289,6 +297,16 @@ def test_who_is_asked_to_come_again_does_so_later(double, cloud, status, asked, 
 def test_what_does_not_say_for_how_long(double, cloud, asked):
     double.retry_after, double.broken["POST /compute/v2.1/servers/a/action"] = asked, (503, b"{}")
     assert cloud.poll(started(cloud, LIVE)) is None
+def test_a_request_that_is_carried_out_and_never_answered_is_sent_once(double):
+    """Whether it has to be sent again is for the record to tell, not for the HTTP library to guess."""
+    cloud = connect(double, timeout_s=0.3)
+    double.silent.add("POST /compute/v2.1/servers/a/action")
+    began = time.monotonic()
+    handle = started(cloud, LIVE)
+    assert time.monotonic() - began < 10
+    double.record("completed")
+    assert cloud.poll(handle).state == "SUCCEEDED"
+    assert len(double.sent("POST", "/servers/a/action")) == 1
 
 
 def test_a_migration_of_another_program_is_found_by_its_trace(double, cloud, monkeypatch):
@@ -463,6 +481,25 @@ def test_failed_migration(double, cloud, status, events, fault, why):
     double.record(status)
     double.events, double.server["fault"] = events, fault
     assert cloud.poll(handle) == Outcome("FAILED", f"migration 5 {status}: {why}")
+
+
+@pytest.mark.parametrize("status", ["queued", "preparing", "running"])
+def test_progress_without_nova_compute_on_the_source(double, cloud, status):
+    """Nobody goes on with it until that is started again."""
+    handle = started(cloud, LIVE)
+    double.record(status)
+    double.running = {"memory_processed_bytes": None, "memory_total_bytes": None}
+    double.services[0]["state"] = "down"
+    assert cloud.poll(handle) == Progress(0.0, f"{status}, but nova-compute on h1 is down")
+
+
+def test_a_failed_migration_that_has_brought_the_server_over(double, cloud):
+    """So Nova leaves it when nova-compute on the destination ends at the last moment."""
+    handle = started(cloud, LIVE)
+    double.record("error")
+    double.server["OS-EXT-SRV-ATTR:host"] = "h2"
+    double.events = [{"result": "Error", "details": "MessagingTimeout"}]
+    assert cloud.poll(handle) == Outcome("FAILED", "migration 5 error, but a is on h2 now: MessagingTimeout")
 
 
 def test_cancelled_migration(double, cloud):
@@ -653,6 +690,16 @@ def test_abort_and_force(double, cloud, verb, method, path, said):
     double.broken[f"{method} /compute/v2.1{path}"] = ERROR_409
     with pytest.raises(CallFailed, match=f"Nova did not {name} it: HTTP 409: Cannot do it in task_state migrating"):
         getattr(cloud, verb)(handle)
+
+
+def test_abort_where_nobody_is_to_do_it(double, cloud):
+    handle = started(cloud, LIVE)
+    double.record("running")
+    cloud.poll(handle)
+    double.services[0]["state"] = "down"
+    assert cloud.cancel(handle) == "Nova was asked to abort it, but nova-compute on h1 is down"
+    double.broken["GET /compute/v2.1/os-services"] = ERROR_409
+    assert cloud.cancel(handle) == "Nova was asked to abort it"
 
 
 @pytest.mark.parametrize("verb", ["cancel", "force_complete"])

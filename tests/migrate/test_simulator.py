@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from migrate.cloud import CallFailed, Outcome, Progress
+from migrate.cloud import CallFailed, NotNow, Outcome, Progress
 from migrate.duration import TimeModel
 from migrate.simulator import Change, Fault, SimulatedCloud, delete_server, move_server, set_service
 from optimizer.constraints.base import check
@@ -41,8 +41,7 @@ def until_ended(cloud, *handles):
     [
         (move("ghost", "h1", "h2"), "HTTP 404: Instance ghost"),
         (move("a", "h1", "h9"), "HTTP 400: Compute host h9"),
-        (move("a", "h2", "h1"), "HTTP 400: Cannot migrate to the host where the server exists"),
-        (move("off", "h1", "h3"), "HTTP 409: .* while it is SHUTOFF"),
+        (move("a", "h2", "h1", kind="cold"), "HTTP 400: Cannot migrate to the host where the server exists"),
         (move("a", "h1", "h3", kind="evacuate"), "HTTP 400: Compute service of h1 is still in use"),
         (switch("h9", "enabled"), "no nova-compute service on h9"),
     ],
@@ -68,10 +67,16 @@ def test_evacuates_from_a_host_that_is_down():
         "a": ("h3", "ACTIVE"), "off": ("h3", "SHUTOFF")}
 
 
+@pytest.mark.parametrize("destination", ["h3", "h1", "h9"])
+def test_what_a_server_is_doing_counts_before_where_it_is_to_go(destination):
+    with pytest.raises(NotNow, match="HTTP 409: Cannot migrate instance off while it is SHUTOFF"):
+        simulator().start(move("off", "h1", destination), {})
+
+
 def test_refuses_a_second_migration_of_a_server():
     cloud = simulator()
     cloud.start(move("a", "h1", "h3"), {})
-    with pytest.raises(CallFailed, match="while it is migrating"):
+    with pytest.raises(NotNow, match="while it is migrating"):
         cloud.start(move("a", "h1", "h2"), {})
 
 
@@ -79,6 +84,12 @@ def test_a_migration_that_breaks_a_rule_has_no_valid_host():
     cloud = simulator()
     handle = cloud.start(move("b", "h1", "h2"), {})
     assert cloud.poll(handle) == Outcome("FAILED", "NoValidHost: VCPU on h2: 3 used of 2")
+    assert cloud.cluster == START
+
+
+def test_a_live_migration_to_the_servers_own_host_is_accepted_and_comes_to_nothing():
+    cloud = simulator()
+    assert cloud.poll(cloud.start(move("a", "h1", "h1"), {})) == Outcome("FAILED", "NoValidHost: a is on h1 already")
     assert cloud.cluster == START
 
 

@@ -144,10 +144,10 @@ def test_what_does_not_end_by_itself_is_noted() -> None:
     """By the measured load: the servers have more than one busy core, of two."""
     cluster = uneven()
     moved, noted = (audit(cluster, "workload_stabilization", aggressiveness=5, model=replace(TIMES, dirty_mb_per_core_s=rate)) for rate in (300, 400))
-    assert moved.notes == ()
+    assert not any("not expected to end" in note for note in moved.notes)
     names = sorted(cluster.server_by_id[action.input_parameters.resource_id].name for action in noted.actions)
     assert len(names) == len(set(names)) > 0
-    assert [note.partition(". ")[0] for note in noted.notes] == [f"Live migrations that are not expected to end by themselves: {', '.join(names)}"]
+    assert f"Live migrations that are not expected to end by themselves: {', '.join(names)}" in [note.partition(". ")[0] for note in noted.notes]
     flavor = cluster.flavors["medium"]
     assert {action.cost.copy_gb for action in noted.actions} == {2 * flavor.memory_mb / 1024 + flavor.disk_gb}
 

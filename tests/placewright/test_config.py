@@ -30,7 +30,7 @@ def test_without_a_file_the_defaults_are_those_of_the_parts() -> None:
 def test_every_option_arrives(file: Path) -> None:
     file.write_text("[gnocchi]\nresource_type = vm\ncpu_metric = c\ncpu_aggregation = rate:max\ncpu_interval = 60\nmemory_metric = m\n"
                     "memory_aggregation = max\ntimeout = 9\n"
-                    "[database]\nconnection = postgresql://u:p@h/d\n"
+                    "[nova]\ntimeout = 8\n[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\nparallel_out_of_host = 4\nparallel_into_host = 2\n"
                     "parallel_in_aggregate = rack-1:4,rack-2:2\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "stall_timeout = 30\non_stall = force_complete\non_interrupt = abort\nundo_below = 50\n"
@@ -48,6 +48,7 @@ def test_every_option_arrives(file: Path) -> None:
     assert limits(conf) == Limits(total=3, per_host=1, out_of_host=4, into_host=2, in_aggregate={"rack-1": 4, "rack-2": 2}, poll_interval_s=0.5,
                                   action_timeout_s=60, stall_timeout_s=30, on_stall="force_complete", on_interrupt="abort")
     assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.solver.threads, conf.time_model.learn_hours) == (7, 50, 2, 2)
+    assert conf.nova.timeout == 8
     assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]
     assert (conf.policy.opa_url, conf.policy.opa_token_file) == ("https://opa", "/t")

@@ -121,6 +121,14 @@ def end(name: str, patience: float = 20) -> None:
     (RUN / f"{name}.pid").unlink(missing_ok=True)
 
 
+def kill(name: str) -> None:
+    """End a daemon and its children without warning."""
+    pid = recorded(name)
+    for member in family(pid) if pid else ():
+        os.kill(member, signal.SIGKILL)
+    (RUN / f"{name}.pid").unlink(missing_ok=True)
+
+
 def end_all() -> None:
     """End every daemon of the testbed, the computes all at the same time."""
     for name in names():

@@ -153,7 +153,7 @@ class FakeNova:
     asked: ClassVar[list[str]]
     refuses: ClassVar[str] = ""
 
-    def __init__(self, connection: object, observe: object) -> None:
+    def __init__(self, connection: object, observe: object, timeout_s: float) -> None:
         """Nothing is asked yet."""
 
     def set_service(self, what: ServiceStateInput) -> Outcome:
