@@ -10,8 +10,7 @@ from typing import Any
 from tests.cloud.conftest import Cloud
 
 # The load of the scenario is a wave of one hour: over that window its mean is exact at any time of day.
-HOUR = {"workload_stabilization": ("--param", "periods.instance=3600"), "vm_workload_consolidation": ("--param", "period=3600"),
-        "host_maintenance": (), "repair": ()}
+HOUR = {"workload_stabilization": ("--param", "periods.instance=3600"), "vm_workload_consolidation": ("--param", "period=3600")}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Command:
         """Audit the cloud and return the plan."""
         path = self.directory / "plan.json"
         path.unlink(missing_ok=True)
-        done = self.run("audit", "run", strategy, "--cloud", "testbed", "--out", str(path), "--time-limit", "60", *HOUR[strategy], *arguments)
+        done = self.run("audit", "run", strategy, "--cloud", "testbed", "--out", str(path), "--time-limit", "60", *HOUR.get(strategy, ()), *arguments)
         assert done.code == 0, done.remarks
         return dict(json.loads(path.read_text()))
 
