@@ -1,9 +1,10 @@
 """What is remembered of an execution, so that it can go on when its program has ended without warning."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from migrate.plan import Plan
 from optimizer.errors import PlacewrightError
 
 State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]
@@ -40,9 +41,21 @@ class Journal(Protocol):
         """Seconds since the execution began, those between two programs included."""
         ...
 
+    def followed(self) -> "tuple[Plan, Journal] | None":
+        """The plan of what could not go as planned, and its journal; None as long as ``follow`` was not called. Raises JournalError."""
+        ...
+
+    def follow(self, plan: Plan) -> "Journal":
+        """Write this plan down as the one that follows; it is durable when this returns its journal. Raises JournalError."""
+        ...
+
 
 class NoJournal:
-    """Remembers nothing: for a cloud that lives no longer than the program."""
+    """Remembers nothing: for a cloud that lives no longer than the program, and whose clock (``now``) began with the execution."""
+
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+        """Nothing is known."""
+        self._now = now
 
     def entries(self) -> Mapping[str, Entry]:
         """None."""
@@ -52,5 +65,13 @@ class NoJournal:
         """Nothing."""
 
     def elapsed_s(self) -> float:
-        """It begins now."""
-        return 0.0
+        """By the cloud's clock."""
+        return self._now()
+
+    def followed(self) -> "tuple[Plan, Journal] | None":
+        """None."""
+        return None
+
+    def follow(self, plan: Plan) -> "Journal":
+        """This one knows as much of any plan."""
+        return self

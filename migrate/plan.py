@@ -6,7 +6,7 @@ Actions are named and filled as OpenStack Watcher names and fills them
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -184,7 +184,8 @@ class ClusterRef:
 class Plan:
     """An ordered set of actions with its reasons; ``before`` and ``after`` hold the same measures of the cluster.
 
-    ``state`` is RECOMMENDED, or SUCCEEDED when there is nothing to do (``message`` says why).
+    ``state`` is RECOMMENDED, or SUCCEEDED when there is nothing to do (``message`` says why). ``replan``: what cannot go as planned may be
+    planned again by the same strategy.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -208,6 +209,12 @@ class Plan:
     clashes: tuple[Clash, ...] = ()
     refused: tuple[Refused, ...] = ()
     actions: tuple[Action, ...] = ()
+    replan: bool = True
+
+    def then(self, other: "Plan") -> "Plan":
+        """The plan with the actions of another after its own."""
+        cluster = replace(self.cluster, hosts={**self.cluster.hosts, **other.cluster.hosts})
+        return replace(self, cluster=cluster, actions=(*self.actions, *other.actions))
 
     @property
     def expected_s(self) -> float | None:
@@ -237,8 +244,13 @@ def write_plan(plan: Plan, path: Path | str) -> None:
 
 def read_plan(path: Path | str) -> Plan:
     """Read and validate a plan file; raises DocumentError with every fault and its path in the document."""
+    return loaded(read_bytes(path), path)
+
+
+def loaded(content: bytes, path: Path | str) -> Plan:
+    """The plan that was ``dumped``, after the same checks; ``path`` is what DocumentError calls it."""
     try:
-        document = json.loads(read_bytes(path))
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON, or nested without end
         raise DocumentError(path, [f"is not JSON: {error}"]) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:

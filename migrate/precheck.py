@@ -80,7 +80,20 @@ def with_flights(cluster: Cluster, actions: Sequence[Action]) -> Cluster:
 
 def migration_obstacle(what: MigrateInput, cluster: Cluster) -> str:
     """Why a migration does not make sense any more, whatever the rules say; empty when it does."""
-    server, destination = cluster.server_by_id.get(what.resource_id), cluster.host_by_name.get(what.destination_node)
+    destination = cluster.host_by_name.get(what.destination_node)
+    if text := server_obstacle(what, cluster):
+        return text
+    if destination is None:
+        return f"host {what.destination_node} does not exist any more"
+    if not destination.available:
+        why = f" ({destination.disabled_reason})" if destination.disabled_reason else ""
+        return f"host {destination.name} is {destination.status} and {destination.state}{why}"
+    return ""
+
+
+def server_obstacle(what: MigrateInput, cluster: Cluster) -> str:
+    """Why the server is not as the plan knew it, wherever it is to go; empty when it is."""
+    server = cluster.server_by_id.get(what.resource_id)
     if server is None:
         return f"server {what.resource_name} does not exist any more"
     if server.host == what.destination_node:
@@ -98,11 +111,6 @@ def migration_obstacle(what: MigrateInput, cluster: Cluster) -> str:
     source = cluster.host_by_name.get(what.source_node)
     if what.migration_type == "evacuate" and source and not source.forced_down:
         return f"host {source.name} is {source.state} and not forced down: its servers may run, and are not evacuated"
-    if destination is None:
-        return f"host {what.destination_node} does not exist any more"
-    if not destination.available:
-        why = f" ({destination.disabled_reason})" if destination.disabled_reason else ""
-        return f"host {destination.name} is {destination.status} and {destination.state}{why}"
     return ""
 
 

@@ -1,12 +1,13 @@
 """Carry a plan out, and compare what it promised with what came of it."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from datasources.nova import PastMigration
 from migrate.cloud import Cloud
 from migrate.duration import TimeModel
 from migrate.executor import Event, Report, execute
@@ -14,6 +15,7 @@ from migrate.journal import Journal, NoJournal
 from migrate.limits import Limits, within
 from migrate.nova import NovaCloud
 from migrate.plan import MigrateInput, Plan, ServiceStateInput, check_plan_matches
+from migrate.precheck import Rules, not_as_wanted
 from migrate.simulator import SimulatedCloud
 from optimizer.cluster import Cluster, Obstacle
 from optimizer.constraints.base import Constraint, Violation, check
@@ -23,9 +25,11 @@ from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
 from placewright.achieved import Achieved, achieved
 from placewright.audit import nova_rules
+from placewright.followup import follow_up
 from placewright.policies import beyond, out_of_hours, recalled, used_up
-from placewright.sources import CloudSource, Source, without_partial_load
-from strategies.base import LoadNeed
+from placewright.sources import CloudSource, SnapshotSource, Source, without_partial_load
+from policy_sources.vocabulary.base import Policy
+from strategies.base import LoadNeed, Parameters
 from strategies.registry import strategy as find_strategy
 
 Journals = Callable[[Plan, bool], AbstractContextManager[Journal]]
@@ -43,7 +47,7 @@ class Outcome:
 
     ``before`` and ``after`` are the clusters as found before and after; ``broken`` the rules the cluster breaks afterwards.
     ``present``, ``promised`` and ``reached`` are figures under one and the same load, that of the servers just before: what
-    differs between them is placement, and none of it the hour of the day.
+    differs between them is placement, and none of it the hour of the day. ``report`` has the actions of the plan, then those of its ``follow_up``.
     """
 
     report: Report
@@ -56,15 +60,29 @@ class Outcome:
     broken: tuple[Violation, ...]
     notes: tuple[str, ...]
     achieved: Achieved | None = None
+    follow_up: Plan | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every action succeeded, or what was skipped was made good by the plan that followed; else 3."""
+        if self.follow_up is None:
+            return self.report.exit_code
+        last = {done.action.input_parameters.resource_id: done.action for done in self.report.actions}
+        made_good = all(done.state in ("SUCCEEDED", "SKIPPED") for done in self.report.actions) \
+            and not any(not_as_wanted(action, self.after) for action in last.values())
+        return 0 if made_good else 3
 
     def document(self, plan: Plan) -> dict[str, Any]:
         """The outcome as a JSON document, for --report (docs/execution.md)."""
+        follow_up, own = self.follow_up, len(plan.actions)
         return {
-            "plan": plan.uuid, "exit_code": self.report.exit_code, "seconds": round(self.report.seconds, 3),
+            "plan": plan.uuid, "exit_code": self.exit_code, "seconds": round(self.report.seconds, 3),
             "expected_s": plan.expected_s,
             "interrupted": self.report.interrupted, "counts": dict(self.report.counts),
-            "actions": [{"uuid": done.action.uuid, "action": str(done.action), "state": done.state, "text": done.text,
-                         "started_s": done.started_s, "ended_s": done.ended_s} for done in self.report.actions],
+            "follow_up": None if follow_up is None else {"plan": follow_up.uuid, "message": follow_up.message, "expected_s": follow_up.expected_s},
+            "actions": [{"uuid": done.action.uuid, "plan": plan.uuid if follow_up is None or number < own else follow_up.uuid,
+                         "action": str(done.action), "state": done.state, "text": done.text,
+                         "started_s": done.started_s, "ended_s": done.ended_s} for number, done in enumerate(self.report.actions)],
             "before": self.present, "promised": self.promised, "reached": self.reached,
             "misplaced": list(self.misplaced), "broken": [{"rule": found.rule, "text": found.text} for found in self.broken],
             "notes": list(self.notes),
@@ -72,13 +90,14 @@ class Outcome:
         }
 
 
-def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, max_age_s: float, advised: bool, seed: int, pace: float,
-               report: Callable[[Event], None], confirm: Callable[[Cluster], bool], resume: bool = False,
-               journals: Journals = no_journals) -> Outcome | None:
+def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limits, model: TimeModel, max_age_s: float, advised: bool, seed: int,
+               pace: float, report: Callable[[Event], None], confirm: Callable[[Cluster], bool], resume: bool = False,
+               journals: Journals = no_journals, replan_threads: int | None = None) -> Outcome | None:
     """Check that the plan fits the cluster, ask, carry it out, read the cluster again; None when ``confirm`` says no.
 
     ``advised``: also the moves that are advice only. A snapshot is acted on by the simulator with ``seed`` and ``pace`` (real seconds per
     simulated second). What is done on a cloud goes into a journal of ``journals``; ``resume`` goes on where that ends, whatever the age of the plan.
+    With ``replan_threads`` what was skipped is planned again, by so many threads, and carried out too.
     Raises PlacewrightError before anything was done.
     """
     strategy = find_strategy(plan.strategy)
@@ -89,33 +108,80 @@ def apply_plan(plan: Plan, source: Source, *, limits: Limits, model: TimeModel, 
     before, notes = _with_load(source, before, strategy.load(parameters))
     policy = recalled(plan.policies, before).policy
     spent = used_up(policy, before, source, datetime.now(UTC))
-    lasting = [*(rule for rule in policy.constraints if rule.continuous),
-               *spent.constraints, *beyond(plan, spent.host_moves), *_advice(plan, advised)]
+    kept = [*beyond(plan, spent.host_moves), *_advice(plan, advised)]
+    rules = _rules(parameters, policy, [*spent.constraints, *kept])
     if not confirm(before):
         return None
-
-    def rules(cluster: Cluster) -> list[Constraint]:
-        """What holds while servers move: a group may be worse on the way, Nova does not mind, and the plan ends well."""
-        now = datetime.now(UTC)
-        return [*(rule for rule in nova_rules(cluster, parameters, policy) if rule.continuous), *lasting, *out_of_hours(policy, cluster, now)]
 
     cloud: Cloud
     if isinstance(source, CloudSource):
         watch = _Watch(source, before)
         cloud = NovaCloud(source.connection, watch.observe, source.nova_timeout_s)
-        with journals(plan, resume) as journal:
-            done = execute(plan, cloud, rules, limits, report, journal)
-        after, unread = watch.afterwards()
-        notes += unread
+        read, held = watch.afterwards, journals(plan, resume)
     else:
-        cloud = SimulatedCloud(before, rules, model=model, seed=seed, pace=pace)
-        done = execute(plan, cloud, rules, limits, report, NoJournal())
-        after = cloud.cluster
+        cloud = simulator = SimulatedCloud(before, rules, model=model, seed=seed, pace=pace)
+        read, held = lambda: (simulator.cluster, ()), nullcontext(NoJournal(simulator.now))
+    with held as journal:
+        done = execute(plan, cloud, rules, limits, report, journal)
+        after, unread = read()
+        following = None
+        try:
+            past = source if isinstance(source, CloudSource) else _Rehearsed(source.path, done)
+            following = journal.followed()
+            if following is None and replan_threads is not None and plan.replan and not unread and _ended(done):
+                made = follow_up(plan, done, after, past, kept, seed=seed, threads=replan_threads, model=model, limits=limits)
+                following = None if made is None else (made, journal.follow(made))
+            if following is not None:
+                spent = used_up(policy, after, past, datetime.now(UTC))
+                rules = _rules(parameters, policy, [*spent.constraints, *beyond(following[0], spent.host_moves), *kept])
+        except PlacewrightError as error:
+            following, unread = None, (*unread, f"What was skipped is not planned again: {error}")
+        except KeyboardInterrupt:
+            following, done = None, replace(done, interrupted=True)
+        if following is not None:
+            done = _both(done, execute(following[0], cloud, rules, limits, report, following[1]))
+            after, unread = read()
     after = _with_usage_of(before, after)
+    whole = plan if following is None else plan.then(following[0])
     return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),
-                   summary(after, placement_of(after)), tuple(_misplaced(plan, after)),
-                   tuple(check([*nova_rules(after, parameters, policy), *policy.constraints], after, placement_of(after))), notes,
-                   achieved(plan, strategy, parameters, policy, before, after))
+                   summary(after, placement_of(after)), tuple(_misplaced(whole, after)),
+                   tuple(check([*nova_rules(after, parameters, policy), *policy.constraints], after, placement_of(after))), notes + unread,
+                   achieved(plan, strategy, parameters, policy, before, after), None if following is None else following[0])
+
+
+def _rules(parameters: Parameters, policy: Policy, lasting: Sequence[Constraint]) -> Rules:
+    """What holds while servers move: a group may be worse on the way, Nova does not mind, and the plan ends well."""
+    lasting = [*(rule for rule in policy.constraints if rule.continuous), *lasting]
+
+    def rules(cluster: Cluster) -> list[Constraint]:
+        enforced = (rule for rule in nova_rules(cluster, parameters, policy) if rule.continuous)
+        return [*enforced, *lasting, *out_of_hours(policy, cluster, datetime.now(UTC))]
+    return rules
+
+
+def _ended(done: Report) -> bool:
+    """Whether the plan has come to its end, and was not broken off."""
+    return not done.interrupted and {one.state for one in done.actions} <= {"SUCCEEDED", "FAILED", "SKIPPED"}
+
+
+def _both(first: Report, then: Report) -> Report:
+    """The report of a plan and of what followed it, whose actions say in their texts why they are there."""
+    told = (replace(one, text="; ".join(filter(None, (one.text, one.action.reason)))) for one in then.actions)
+    return replace(then, actions=(*first.actions, *told))
+
+
+@dataclass(frozen=True)
+class _Rehearsed(SnapshotSource):
+    """A snapshot file, and what the simulator has done since."""
+
+    done: Report
+
+    def history(self, since: datetime) -> Sequence[PastMigration]:
+        """All of it, as if it had just ended."""
+        now = datetime.now(UTC)
+        moved = (one.action.input_parameters for one in self.done.actions if one.state == "SUCCEEDED")
+        return [PastMigration(what.resource_id, what.source_node, what.destination_node, what.migration_type, now, now)
+                for what in moved if isinstance(what, MigrateInput)]
 
 
 def _advice(plan: Plan, carried_out: bool) -> list[Constraint]:
@@ -141,11 +207,13 @@ class _Watch:
     def afterwards(self) -> tuple[Cluster, tuple[str, ...]]:
         """The whole cluster as it is now; what was done must be told even when that cannot be read, or takes too long for the operator."""
         try:
-            return self.source.cluster(), ()
+            self.seen = self.source.cluster()
         except PlacewrightError as error:
             why = str(error)
         except KeyboardInterrupt:
             why = "interrupted"
+        else:
+            return self.seen, ()
         return self.seen, (f"The cloud could not be read afterwards ({why}); figures and places are those seen last.",)
 
 

@@ -69,7 +69,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
         say("looking for rules that cannot all hold")
         found = tuple(clashes(cluster, enforced, rules, result.placement, seed, threads))
     plan = assembled(strategy, parameters, problem, result, steps, rules)
-    plan = replace(plan, clashes=found, notes=(*plan.notes, *times, *endless(cluster, steps.actions, model)))
+    plan = replace(plan, clashes=found, notes=(*plan.notes, *times, *endless(cluster, steps.actions, model)), replan=not vetoes)
     for veto in vetoes if steps.moves else ():
         say(f"asking {veto.name}")
         if objections := veto.simulate(steps.moves):

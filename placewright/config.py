@@ -60,6 +60,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("undo_below", default=80, min=0, max=100,
                      help="Percent of what a plan promised; where less was reached, plan apply says so, and how it is taken back."),
         cfg.FloatOpt("plan_max_age", default=86400, min=1, help="Seconds after which a plan is too old to be applied."),
+        cfg.BoolOpt("replan", default=True, help="What could not go as planned is planned again, once, for the same servers and under the same "
+                                                 "rules."),
     ],
     "time_model": [
         cfg.FloatOpt("bandwidth_mb_per_s", default=_TIME.bandwidth_mb_per_s, min=0.1, help="MiB/s that one migration gets between two hosts."),

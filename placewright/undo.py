@@ -60,7 +60,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     home = sum(steps.placement[server] == place for server, place in homes.items())
     undone = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(undone, message=f"Takes back plan {plan.uuid}: {home} of {len(homes)} servers return, {len(services)} services are switched back.",
-                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", policies=lasting,
+                   state="RECOMMENDED" if steps.actions else "SUCCEEDED", policies=lasting, replan=False,
                    notes=(*notes, *undone.notes, *times, *endless(cluster, steps.actions, model)),
                    refused=(*steps.left_out, *_kept_away(problem, homes, steps.placement)))
 

@@ -43,6 +43,7 @@ def solver_for(stop: Stop, limit_s: float, work: float, threads: int = 1) -> cp_
         solver.parameters.max_deterministic_time = work
         solver.parameters.interleave_search = True
     solver.parameters.num_workers = threads
+    solver.parameters.catch_sigint_signal = False  # it would keep Ctrl-C for itself, and give the signal back to nobody
     return solver
 
 

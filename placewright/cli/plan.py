@@ -39,7 +39,7 @@ from placewright.config import database_url, gnocchi_settings, limits, time_mode
 from placewright.page import write_page
 from placewright.sources import CloudSource
 from placewright.store.database import Database
-from placewright.store.journal import entries_of, journal_of
+from placewright.store.journal import execution_of, journal_of
 from placewright.undo import undo_plan
 
 LOG = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class PlanApply(Rows):
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Exit code 3 when an action failed or was skipped."""
+        """Exit code 3 when an action failed, or was skipped and not made good."""
         return int(super().run(parsed_args) or self.exit_code)
 
     def take_action(self, options: argparse.Namespace) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -97,12 +97,13 @@ class PlanApply(Rows):
         with sigterm_as_ctrl_c(), Progress(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                                            console=console(self), transient=True) as progress:
             bar = progress.add_task("reading the cluster", total=max(1, len(plan.actions)))
-            ended: set[str] = set()
+            known, ended = {action.uuid for action in plan.actions}, set[str]()
 
             def report(event: Event) -> None:
                 if event.state not in ("PENDING", "ONGOING"):
                     ended.add(event.action.uuid)
-                progress.update(bar, completed=len(ended), description=plain(f"{event.action}: {event.state.lower()}"))
+                known.add(event.action.uuid)
+                progress.update(bar, total=len(known), completed=len(ended), description=plain(f"{event.action}: {event.state.lower()}"))
                 LOG.info("%s: %s: %s", event.state, event.action, event.text)
                 if event.state in ("SKIPPED", "FAILED", "CANCELLED"):
                     progress.console.print(f"{event.state} {event.action}: {event.text}", soft_wrap=True)
@@ -121,16 +122,18 @@ class PlanApply(Rows):
 
             outcome = apply_plan(plan, source, limits=limits(conf), model=time_model(conf), max_age_s=conf.execution.plan_max_age,
                                  advised=options.advised, seed=options.seed, pace=options.pace, report=report, confirm=confirm,
-                                 resume=options.resume, journals=partial(_journal, conf))
+                                 resume=options.resume, journals=partial(_journal, conf),
+                                 replan_threads=conf.solver.threads if conf.execution.replan else None)
         if outcome is None:
             console(self).print("Nothing was changed.")
             return columns, []
-        self.exit_code = outcome.report.exit_code
+        self.exit_code = outcome.exit_code
         self._remarks(plan, outcome)
         self._advise(options, outcome, conf.execution.undo_below)
         self._write(plan, outcome, options.report, options.page)
         return columns, [(*row[:5], done.state, None if done.seconds is None else round(done.seconds, 1), done.text)
-                         for row, done in zip(rows(plan), outcome.report.actions, strict=True)]
+                         for row, done in zip(rows(plan if outcome.follow_up is None else plan.then(outcome.follow_up)), outcome.report.actions,
+                                              strict=True)]
 
     def _write(self, plan: Plan, outcome: Outcome, report: Path | None, page: Path | None) -> None:
         """A file that fails now must cost neither the other one nor the rows: what was done cannot be done again."""
@@ -151,6 +154,8 @@ class PlanApply(Rows):
         counts = ", ".join(f"{n} {state}" for state, n in sorted(outcome.report.counts.items())) or "nothing to do"
         expected = f" (expected: {plan.expected_s:.0f} s)" if plan.expected_s else ""
         out.print(f"{counts}, in {outcome.report.seconds:.0f} s{expected}", soft_wrap=True)
+        if outcome.follow_up is not None:
+            out.print(outcome.follow_up.message, soft_wrap=True)
         for text in (*outcome.misplaced, *outcome.notes):
             out.print(f"note: {text}", soft_wrap=True)
         for broken in outcome.broken:
@@ -190,8 +195,8 @@ class PlanUndo(Rows):
         check_writable(options.out, read=[options.plan])
         out = console(self)
         with stopped_by_ctrl_c(), out.status("starting") as status:
-            entries = entries_of(Database(database_url(conf)), plan)
-            undo = undo_plan(plan, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
+            whole, entries = execution_of(Database(database_url(conf)), plan)
+            undo = undo_plan(whole, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
                              threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf),
                              learn_hours=conf.time_model.learn_hours)
         return COLUMNS, shown(undo, out, options.out)

@@ -5,14 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
 from sqlalchemy import Column, Double, String, Table, Text, delete, insert, select
+from sqlalchemy.dialects.mysql import LONGTEXT
 
 from migrate.journal import Entry, Journal, JournalError
-from migrate.plan import Plan, dumped
+from migrate.plan import Plan, dumped, loaded
 from placewright.store.database import TABLES, Database, Locked
 
 _EXECUTIONS = Table(
@@ -22,6 +23,9 @@ _ENTRIES = Table(
     "entries", TABLES, Column("plan", String(36), primary_key=True), Column("action", String(36), primary_key=True),
     Column("state", String(10), nullable=False), Column("text", Text, nullable=False), Column("trace", Text, nullable=False),
     Column("started_s", Double), Column("ended_s", Double))
+_FOLLOW_UPS = Table(
+    "follow_ups", TABLES, Column("plan", String(36), primary_key=True),
+    Column("document", Text().with_variant(LONGTEXT(), "mysql", "mariadb"), nullable=False))  # their TEXT ends at 64 KiB
 
 
 @contextmanager
@@ -41,13 +45,23 @@ def journal_of(database: Database, plan: Plan, *, resume: bool) -> Iterator[Jour
         yield journal
 
 
-def entries_of(database: Database, plan: Plan) -> Mapping[str, Entry]:
-    """What is known of the actions of a plan that nobody carries out now; raises JournalError, also for one that was never begun."""
+def execution_of(database: Database, plan: Plan) -> tuple[Plan, Mapping[str, Entry]]:
+    """A plan that nobody carries out now, then what followed it, and what is known of the actions of both.
+
+    Raises JournalError, also for a plan that was never begun.
+    """
     with _alone(database, plan):
         journal = _found(database, plan)
         if journal is None:
             raise JournalError(f"plan {plan.uuid} was never begun, as far as this database knows")
-        return journal.entries()
+        return _whole(journal, plan)
+
+
+def _whole(journal: "_SqlJournal", plan: Plan) -> tuple[Plan, Mapping[str, Entry]]:
+    followed = journal.followed()
+    if followed is None:
+        return plan, journal.entries()
+    return plan.then(followed[0]), {**journal.entries(), **followed[1].entries()}
 
 
 @contextmanager
@@ -77,10 +91,11 @@ def _digest(plan: Plan) -> str:
 
 def _refuse(journal: "_SqlJournal", plan: Plan) -> None:
     """A plan is carried out once."""
-    when, entries = journal.begun, journal.entries()
-    left = [action for action in plan.actions if action.uuid not in entries or entries[action.uuid].state in ("PENDING", "ONGOING")]
+    when = journal.begun
+    whole, entries = _whole(journal, plan)
+    left = [action for action in whole.actions if action.uuid not in entries or entries[action.uuid].state in ("PENDING", "ONGOING")]
     if left:
-        raise JournalError(f"plan {plan.uuid} was begun at {when} and did not end, {len(left)} of {len(plan.actions)} actions are open; "
+        raise JournalError(f"plan {plan.uuid} was begun at {when} and did not end, {len(left)} of {len(whole.actions)} actions are open; "
                            "go on with --resume")
     counts = ", ".join(f"{n} {state}" for state, n in sorted(Counter(entry.state for entry in entries.values()).items()))
     raise JournalError(f"plan {plan.uuid} was carried out at {when} ({counts}); run the audit again")
@@ -115,3 +130,18 @@ class _SqlJournal:
     def elapsed_s(self) -> float:
         """By the clock of the day, which all programs share."""
         return max(0.0, time.time() - self.began_at)
+
+    def followed(self) -> "tuple[Plan, _SqlJournal] | None":
+        """As it was written down."""
+        with self.database.transaction("read what follows a plan") as connection:
+            document = connection.execute(select(_FOLLOW_UPS.c.document).where(_FOLLOW_UPS.c.plan == self.plan)).scalar_one_or_none()
+        if document is None:
+            return None
+        plan = loaded(document.encode(), f"what follows plan {self.plan}")
+        return plan, replace(self, plan=plan.uuid)
+
+    def follow(self, plan: Plan) -> "_SqlJournal":
+        """Its times count from the same beginning."""
+        with self.database.transaction("write down what follows a plan") as connection:
+            connection.execute(insert(_FOLLOW_UPS).values(plan=self.plan, document=dumped(plan).decode()))
+        return replace(self, plan=plan.uuid)

@@ -8,7 +8,7 @@ import pytest
 
 from migrate.journal import Entry, JournalError
 from placewright.store.database import Database, Locked
-from placewright.store.journal import entries_of, journal_of
+from placewright.store.journal import execution_of, journal_of
 from tests.cloud.conftest import Cloud
 from tests.cloud.databases import mariadb, postgresql
 from tests.migrate.instances import move, plan
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_by_the_next_program(url: str) -> None:
         journal.write(first, DONE)
         with pytest.raises(JournalError, match="is being carried out by another program"), journal_of(Database(url), PLAN, resume=True):
             pass
-    assert entries_of(Database(url), PLAN) == {first: DONE}
+    assert execution_of(Database(url), PLAN) == (PLAN, {first: DONE})
     with journal_of(Database(url), PLAN, resume=True) as journal:
         journal.write(second, DONE)
         assert journal.entries() == {first: DONE, second: DONE}
