@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from migrate.duration import TimeModel
 from migrate.executor import Report
 from migrate.limits import Limits
-from migrate.plan import MigrateInput, Plan, ServiceStateInput
+from migrate.plan import Cost, MigrateInput, Plan, ServiceStateInput
 from migrate.planner import plan_steps
 from migrate.precheck import server_obstacle
 from optimizer.cluster import Cluster, Obstacle
@@ -64,7 +64,13 @@ def follow_up(plan: Plan, done: Report, cluster: Cluster, source: Source, kept: 
     made = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(made, message=f"Follows plan {plan.uuid}: {len({move.server for move in steps.moves})} of {len(why)} servers that were skipped "
                                  "are moved after all.",
-                   actions=tuple(replace(one, reason=own.reason) for one, own in zip(made.actions, steps.actions, strict=True)), replan=False)
+                   actions=tuple(replace(one, reason=own.reason, cost=_later(one.cost, done.seconds))
+                                 for one, own in zip(made.actions, steps.actions, strict=True)), replan=False)
+
+
+def _later(cost: Cost, seconds: float) -> Cost:
+    """Times of both plans count from the same beginning."""
+    return replace(cost, start_s=None if cost.start_s is None else cost.start_s + seconds, end_s=None if cost.end_s is None else cost.end_s + seconds)
 
 
 def _stranded(done: Report, cluster: Cluster) -> Iterator[tuple[str, str]]:

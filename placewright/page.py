@@ -155,14 +155,15 @@ def lead(plan: Plan, outcome: Outcome, figures: Sequence[Figure]) -> str:
     done = (
         "Every action succeeded"
         if not wrong
-        else f"Of {_count(len(plan.actions), 'action')}, " + ", ".join(f"{n} {s}" for n, s in wrong)
+        else f"Of {_count(len(outcome.report.actions), 'action')}, " + ", ".join(f"{n} {s}" for n, s in wrong)
     )
     kept = (
         "every figure is as promised"
         if not missed
         else f"{_count(missed, 'figure')} of {len(figures)} differ from what was promised"
     )
-    return f"{done}, and {kept}." if not wrong and not missed else f"{done}; {kept}."
+    told = f"{done}, and {kept}." if not wrong and not missed else f"{done}; {kept}."
+    return told if outcome.follow_up is None else f"{told} {outcome.follow_up.message}"
 
 
 def tiles(figures: Sequence[Figure], most: int = 3) -> list[Figure]:

@@ -134,6 +134,8 @@ def test_a_destination_that_is_closed_under_way() -> None:
     assert [done.action for done in more] == list(follow_up.actions)
     for done in more:
         assert (done.state, done.text) == ("SUCCEEDED", "completed; instead of b: host b is disabled and up (it smokes)")
+    first = min(action.cost.start_s or 0.0 for action in follow_up.actions)
+    assert first == pytest.approx(max(done.ended_s or 0.0 for done in outcome.report.actions[:len(plan.actions)]))
     document = outcome.document(plan)
     assert document["exit_code"] == 0
     assert document["follow_up"] == {"plan": follow_up.uuid, "message": follow_up.message, "expected_s": follow_up.expected_s}

@@ -189,17 +189,30 @@ def test_what_others_did_is_skipped_and_the_rest_goes_on(run: Run, edited: Edit,
     assert report["exit_code"] == 3
 
 
-def test_a_destination_disabled_meanwhile(run: Run, edited: Edit, plan: Path, tmp_path: Path) -> None:
-    actions = json.loads(plan.read_text())["actions"]
-    going = [a["input_parameters"] for a in actions if a["action_type"] == "migrate"]
+@pytest.mark.parametrize("replan", [True, False])
+def test_a_destination_disabled_meanwhile(run: Run, edited: Edit, plan: Path, tmp_path: Path, replan: bool) -> None:
+    """Who was to go there is skipped, and goes elsewhere unless the site does not want that."""
+    planned = json.loads(plan.read_text())
+    going = [a["input_parameters"] for a in planned["actions"] if a["action_type"] == "migrate"]
     shut = going[0]["destination_node"]
     hit = {what["resource_name"] for what in going if what["destination_node"] == shut}
-    ended, report = apply(run, plan, edited(with_host(shut, status="disabled", disabled_reason="it smokes")), tmp_path / "report.json")
-    assert ended.code == 3
-    assert {row["What"] for row in ended.rows if row["State"] == "SKIPPED"} == hit
-    assert f"host {shut} is disabled and up (it smokes)" in ended.err
-    assert {text.split()[0] for text in report["misplaced"]} == hit
-    assert report["reached"] != json.loads(plan.read_text())["after"]
+    (tmp_path / "site.conf").write_text(f"[execution]\nreplan = {replan}\n")
+    path = edited(with_host(shut, status="disabled", disabled_reason="it smokes"))
+    ended = run("--config-file", tmp_path / "site.conf", "plan", "apply", plan, "--simulate", path, "--yes", "-f", "json", "--report",
+                tmp_path / "report.json", "--page", tmp_path / "page.html")
+    report = json.loads((tmp_path / "report.json").read_text())
+    own, more = ended.rows[:len(planned["actions"])], ended.rows[len(planned["actions"]):]
+    assert {row["What"] for row in own if row["State"] == "SKIPPED"} == hit
+    assert all(row["Text"] == f"host {shut} is disabled and up (it smokes)" for row in own if row["State"] == "SKIPPED")
+    assert ended.code == report["exit_code"] == (0 if replan else 3)
+    assert {text.split()[0] for text in report["misplaced"]} == (set() if replan else hit)
+    assert {row["What"] for row in more} == (hit if replan else set())
+    assert all(row["State"] == "SUCCEEDED" and f"instead of {shut}: host {shut} is disabled" in row["Text"] for row in more)
+    assert [row["Step"] for row in ended.rows] == list(range(1, len(ended.rows) + 1))
+    said = f"Follows plan {planned['uuid']}: {len(hit)} of {len(hit)} servers that were skipped are moved after all."
+    assert (said in ended.err) == (said in (tmp_path / "page.html").read_text()) == replan
+    assert (report["follow_up"] is not None) == replan
+    assert report["reached"] != planned["after"]
 
 
 def test_a_host_that_is_not_empty_after_all_is_not_disabled(run: Run, edited: Edit, snapshot: Path, tmp_path: Path) -> None:

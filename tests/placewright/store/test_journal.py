@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.schema import CreateTable
 
 from migrate.journal import Entry, JournalError
-from placewright.store.database import Database
-from placewright.store.journal import journal_of
+from placewright.store.database import TABLES, Database
+from placewright.store.journal import execution_of, journal_of
 from tests.migrate.instances import move, plan
 
 PLAN = plan(move("a", "h1", "h2"), move("b", "h1", "h3"))
@@ -67,3 +70,50 @@ def test_one_program_at_a_time(database: Database) -> None:
             pass
         with journal_of(database, replace(PLAN, uuid="q"), resume=False):
             pass
+
+
+# ---- what follows a plan
+
+NEXT = replace(plan(move("a", "h1", "h4")), uuid="next", message="Follows plan p: ü")
+(THIRD,) = (action.uuid for action in NEXT.actions)
+
+
+def test_what_follows_is_known_before_anything_of_it_is_done(database: Database) -> None:
+    with journal_of(database, PLAN, resume=False) as journal:
+        assert journal.followed() is None
+        journal.write(FIRST, DONE)
+        journal.follow(NEXT)
+    with journal_of(database, PLAN, resume=True) as journal:
+        followed = journal.followed()
+        assert followed is not None
+        assert followed[0] == NEXT
+        assert followed[1].entries() == {}
+        assert followed[1].elapsed_s() == pytest.approx(journal.elapsed_s(), abs=1)
+        followed[1].write(THIRD, DONE)
+        assert journal.entries() == {FIRST: DONE}
+    whole, entries = execution_of(database, PLAN)
+    assert whole.actions == (*PLAN.actions, *NEXT.actions)
+    assert whole.uuid == PLAN.uuid
+    assert set(whole.cluster.hosts) == {"h1", "h2", "h3", "h4"}
+    assert entries == {FIRST: DONE, THIRD: DONE}
+
+
+def test_a_plan_is_followed_once(database: Database) -> None:
+    with journal_of(database, PLAN, resume=False) as journal:
+        journal.follow(NEXT)
+        with pytest.raises(JournalError, match="cannot write down what follows a plan"):
+            journal.follow(replace(NEXT, uuid="another"))
+        followed = journal.followed()
+        assert followed is not None
+        assert followed[0] == NEXT
+
+
+def test_a_plan_that_was_never_begun_has_no_execution(database: Database) -> None:
+    with pytest.raises(JournalError, match="plan p was never begun, as far as this database knows"):
+        execution_of(database, PLAN)
+
+
+@pytest.mark.parametrize(("dialect", "kind"), [(sqlite.dialect(), "TEXT"), (postgresql.dialect(), "TEXT"), (mysql.dialect(), "LONGTEXT")])
+def test_a_long_plan_has_room(dialect: Dialect, kind: str) -> None:
+    """In MariaDB a TEXT would end at 64 KiB."""
+    assert f"document {kind} NOT NULL" in str(CreateTable(TABLES.tables["follow_ups"]).compile(dialect=dialect))
