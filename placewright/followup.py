@@ -63,7 +63,7 @@ def follow_up(plan: Plan, done: Report, cluster: Cluster, source: Source, kept: 
         return None
     made = assembled(strategy, parameters, problem, result, steps, rules)
     return replace(made, message=f"Follows plan {plan.uuid}: {len({move.server for move in steps.moves})} of {len(why)} servers that were skipped "
-                                 "are moved after all.",
+                                 "are planned again.",
                    actions=tuple(replace(one, reason=own.reason, cost=_later(one.cost, done.seconds))
                                  for one, own in zip(made.actions, steps.actions, strict=True)), replan=False)
 

@@ -1,4 +1,4 @@
-"""What others do between audit and apply, and what fails under way: the action is skipped or fails with the reason, the rest goes on, elsewhere if need be."""
+"""What others do between audit and apply, and what fails under way: the action is skipped or fails with the reason, and the rest goes on."""
 
 import json
 import subprocess

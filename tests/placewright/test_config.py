@@ -33,7 +33,7 @@ def test_every_option_arrives(file: Path) -> None:
                     "[nova]\ntimeout = 8\n[database]\nconnection = postgresql://u:p@h/d\n"
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\nparallel_out_of_host = 4\nparallel_into_host = 2\n"
                     "parallel_in_aggregate = rack-1:4,rack-2:2\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
-                    "stall_timeout = 30\non_stall = force_complete\non_interrupt = abort\nundo_below = 50\n"
+                    "stall_timeout = 30\non_stall = force_complete\non_interrupt = abort\nundo_below = 50\nreplan = false\n"
                     "[time_model]\nbandwidth_mb_per_s = 100\ndirty_mb_per_core_s = 2\nconvergence = post_copy\nlive_overhead = 1\ncold_overhead = 3\n"
                     "live_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
@@ -47,7 +47,8 @@ def test_every_option_arrives(file: Path) -> None:
                                          shared_storage=True, live_per_source=4)
     assert limits(conf) == Limits(total=3, per_host=1, out_of_host=4, into_host=2, in_aggregate={"rack-1": 4, "rack-2": 2}, poll_interval_s=0.5,
                                   action_timeout_s=60, stall_timeout_s=30, on_stall="force_complete", on_interrupt="abort")
-    assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.solver.threads, conf.time_model.learn_hours) == (7, 50, 2, 2)
+    assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.execution.replan) == (7, 50, False)
+    assert (conf.solver.threads, conf.time_model.learn_hours) == (2, 2)
     assert conf.nova.timeout == 8
     assert database_url(conf) == "postgresql://u:p@h/d"
     assert conf.policy.sources == ["file:a.yaml", "file:b.yaml"]

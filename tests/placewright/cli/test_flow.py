@@ -209,7 +209,7 @@ def test_a_destination_disabled_meanwhile(run: Run, edited: Edit, plan: Path, tm
     assert {row["What"] for row in more} == (hit if replan else set())
     assert all(row["State"] == "SUCCEEDED" and f"instead of {shut}: host {shut} is disabled" in row["Text"] for row in more)
     assert [row["Step"] for row in ended.rows] == list(range(1, len(ended.rows) + 1))
-    said = f"Follows plan {planned['uuid']}: {len(hit)} of {len(hit)} servers that were skipped are moved after all."
+    said = f"Follows plan {planned['uuid']}: {len(hit)} of {len(hit)} servers that were skipped are planned again."
     assert (said in ended.err) == (said in (tmp_path / "page.html").read_text()) == replan
     assert (report["follow_up"] is not None) == replan
     assert report["reached"] != planned["after"]
