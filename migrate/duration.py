@@ -16,7 +16,7 @@ MB_PER_GB = 1024
 MIN_SAMPLES = 5
 _MOST_SAMPLES = 300  # of which all pairs are looked at
 _APART_MB = 256  # servers closer in size than that tell nothing of bandwidth: Nova's times are whole seconds
-_FASTEST_MB_PER_S = 50_000
+FASTEST_MB_PER_S = 50_000.0
 _BUSY_SHARE = 0.5  # of its vCPUs, where nothing was measured
 _FORCED = 2  # times the memory, for one that has to be forced to its end: after a round, what was written since is all of it at most
 
@@ -78,7 +78,7 @@ def fitted(model: TimeModel, samples: Sequence[tuple[float, float]]) -> TimeMode
         return model
     slopes = [(y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(latest, 2) if abs(x2 - x1) >= _APART_MB]
     slope = median(slopes) if len(slopes) >= MIN_SAMPLES else 0.0
-    bandwidth = 1 / slope if slope > 1 / _FASTEST_MB_PER_S else model.bandwidth_mb_per_s
+    bandwidth = 1 / slope if slope > 1 / FASTEST_MB_PER_S else model.bandwidth_mb_per_s
     overhead_s = max(0.0, median(seconds - copied / bandwidth for copied, seconds in latest))
     return replace(model, bandwidth_mb_per_s=bandwidth, live_overhead_s=overhead_s)
 

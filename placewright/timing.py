@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from migrate.duration import MB_PER_GB, NOVA_PATIENCE_S, TimeModel, cost_of, fitted, never_ends
+from migrate.duration import FASTEST_MB_PER_S, MB_PER_GB, NOVA_PATIENCE_S, TimeModel, cost_of, fitted, never_ends
 from migrate.plan import Action, MigrateInput
 from optimizer.cluster import Cluster, Server
 from placewright.sources import Source
 
-_ROUNDS = 40
 _NAMES = 10  # that a note holds
 
 
@@ -43,14 +42,21 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
 
 
 def _consistent(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, float]]) -> TimeModel:
-    """The model by which the samples took the time that they took: how much each has copied depends in turn on the bandwidth."""
-    found = model
-    for damping in (1.0, *[0.5] * _ROUNDS):
-        trial = found
-        found = fitted(trial, [(cost_of(cluster, server, "live", trial).copy_gb * MB_PER_GB, seconds) for server, seconds in samples])
-        if math.isclose(found.bandwidth_mb_per_s, trial.bandwidth_mb_per_s, rel_tol=1e-4):
-            break
-        found = replace(found, bandwidth_mb_per_s=trial.bandwidth_mb_per_s + damping * (found.bandwidth_mb_per_s - trial.bandwidth_mb_per_s))
+    """The model by which the samples took the time that they took, by bisection: what each has copied depends in turn on the bandwidth.
+
+    The less bandwidth is assumed, the more was copied, and the more bandwidth comes out.
+    """
+    def fit(assumed_mb_per_s: float) -> TimeModel:
+        trial = replace(model, bandwidth_mb_per_s=assumed_mb_per_s)
+        return fitted(trial, [(cost_of(cluster, server, "live", trial).copy_gb * MB_PER_GB, seconds) for server, seconds in samples])
+
+    low, high = 1.0, FASTEST_MB_PER_S
+    if fit(high).bandwidth_mb_per_s == high:  # what size costs does not show
+        return fit(model.bandwidth_mb_per_s)
+    while high > low * 1.0001:
+        middle = math.sqrt(low * high)
+        found = fit(middle)
+        low, high = (middle, high) if found.bandwidth_mb_per_s >= middle else (low, middle)
     return found
 
 
