@@ -106,7 +106,7 @@ def test_nova_compute_ends_without_warning(cloud: Cloud, fresh_scenario: Scenari
     """On a host that servers leave and on another that servers come to, each while they do: it is told, not waited for, and the rest goes on."""
     connection, report = cloud.connection, tmp_path / "report.json"
     # A migration whose source has no nova-compute stays as it is: the less it is expected to take, the sooner it is given up.
-    command = Command(cloud, tmp_path, settings="action_timeout = 30\n[time_model]\nlive_overhead = 2\nbandwidth_mb_per_s = 5000")
+    command = Command(cloud, tmp_path, settings="replan = false\naction_timeout = 30\n[time_model]\nlive_overhead = 2\nbandwidth_mb_per_s = 5000")
     plan = command.audit("workload_stabilization", "--param", "aggressiveness=5", "--param", "thresholds.instance_cpu_usage=0.01")
     ledger, planned = Ledger(connection, plan), moves(plan)
     left = Counter(what["source_node"] for what in planned.values()).most_common(1)[0][0]
