@@ -67,10 +67,9 @@ class Outcome:
         """0 when every action succeeded, or what was skipped was made good by the plan that followed; else 3."""
         if self.follow_up is None:
             return self.report.exit_code
-        last = {done.action.input_parameters.resource_id: done.action for done in self.report.actions}
-        made_good = all(done.state in ("SUCCEEDED", "SKIPPED") for done in self.report.actions) \
-            and not any(not_as_wanted(action, self.after) for action in last.values())
-        return 0 if made_good else 3
+        last = {done.action.input_parameters.resource_id: done for done in self.report.actions}
+        good = all(done.state == "SUCCEEDED" or not not_as_wanted(done.action, self.after) for done in last.values())
+        return 0 if good and {done.state for done in self.report.actions} <= {"SUCCEEDED", "SKIPPED"} else 3
 
     def document(self, plan: Plan) -> dict[str, Any]:
         """The outcome as a JSON document, for --report (docs/execution.md)."""
