@@ -16,6 +16,7 @@ from migrate.precheck import Rules, Verdict, judge, not_as_wanted
 from migrate.stall import Pulse
 from optimizer.cluster import Cluster
 from optimizer.errors import PlacewrightError
+from optimizer.placement import Placement
 
 CANCEL_GRACE_S = 60.0
 OBSERVE_ATTEMPTS = 5
@@ -71,9 +72,15 @@ class Report:
         return 0 if all(done.state == "SUCCEEDED" for done in self.actions) else 3
 
 
-def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal) -> Report:
+Worth = Callable[[Cluster, Placement, str], bool]
+"""Whether the move of a server still brings anything: the cluster now, where servers are to be by the moves to come, and the server."""
+
+
+def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal,
+            worth: Worth | None = None) -> Report:
     """Carry out every action of a plan that still makes sense, and say what became of each.
 
+    Once a migration has failed or was skipped, those after it are looked at for whether they are still worth it (``worth``; None: they are).
     What the journal has of an earlier execution that ended without warning stands: what is over stays so, what was on its way is followed.
     KeyboardInterrupt once: nothing more is started, what runs is awaited, or aborted where it can be and the limits say so. Twice: what
     runs is left as it is. The report is returned in both cases. Raises PlanError, before anything is done, when the plan contradicts itself, and
@@ -82,7 +89,7 @@ def execute(plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Call
     faults = list(faults_of(plan))
     if faults:
         raise PlanError(f"the plan cannot be carried out: {'; '.join(faults)}")
-    run = _Run(plan, cloud, rules, limits, report, journal)
+    run = _Run(plan, cloud, rules, limits, report, journal, worth)
     try:
         try:
             run.carry_out()
@@ -127,8 +134,9 @@ def _migrations(steps: Sequence[_Step]) -> Iterator[MigrateInput]:
 class _Run:
     """The state of one execution."""
 
-    def __init__(self, plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal) -> None:
-        self._cloud, self._rules, self._limits, self._report, self._journal = cloud, rules, limits, report, journal
+    def __init__(self, plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal,
+                 worth: Worth | None) -> None:
+        self._cloud, self._rules, self._limits, self._report, self._journal, self._worth = cloud, rules, limits, report, journal, worth
         self._began = cloud.now() - journal.elapsed_s()
         known = journal.entries()
         self._steps = {action.uuid: self._taken_up(action, known.get(action.uuid)) for action in plan.actions}
@@ -242,11 +250,24 @@ class _Run:
         elif verdict.what == "wait":
             self._waiting.add(step.action.uuid)
             self._tell(step, verdict.text)
+        elif self._is_in_vain(step, observed):
+            self._end(step, "SKIPPED", "nothing is gained by it any more, after what failed or was skipped")
         elif hold := self._cloud.hold(step.action, observed):
             step.not_before = self._cloud.now() + hold.seconds
             self._tell(step, f"waits {hold.seconds:.0f} s: {hold.text}")
         else:
             self._start(step)
+
+    def _is_in_vain(self, step: _Step, observed: Cluster) -> bool:
+        """Whether the plan would come to as good an end without a move on which no other move waits."""
+        what, moves = step.action.input_parameters, [one for one in self._steps.values() if isinstance(one.action.input_parameters, MigrateInput)]
+        if self._worth is None or not isinstance(what, MigrateInput) or not any(one.state in ("FAILED", "SKIPPED") for one in moves):
+            return False
+        open_ones = [one for one in moves if not one.over]
+        if any(step.action.uuid in one.action.parents for one in open_ones):
+            return False
+        to_come = {one.resource_id: one.destination_node for one in _migrations(open_ones)}
+        return not self._worth(observed, to_come, what.resource_id)
 
     def _start(self, step: _Step) -> None:
         """Nothing is asked of the cloud that is not in the journal before."""

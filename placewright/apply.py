@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from datasources.nova import PastMigration
@@ -23,9 +24,9 @@ from optimizer.constraints.movable import Movable
 from optimizer.errors import PlacewrightError
 from optimizer.placement import ServiceChange, placement_of
 from optimizer.summary import summary
-from placewright.achieved import Achieved, achieved
 from placewright.audit import nova_rules
 from placewright.followup import follow_up
+from placewright.goal import Achieved, achieved, goal_of, worth
 from placewright.policies import beyond, out_of_hours, recalled, used_up
 from placewright.sources import CloudSource, SnapshotSource, Source, without_partial_load
 from policy_sources.vocabulary.base import Policy
@@ -109,6 +110,8 @@ def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limi
     spent = used_up(policy, before, source, datetime.now(UTC))
     kept = [*beyond(plan, spent.host_moves), *_advice(plan, advised)]
     rules = _rules(parameters, policy, [*spent.constraints, *kept])
+    goal = goal_of(plan, strategy, parameters, policy, before)
+    still = None if goal is None else partial(worth, goal)
     if not confirm(before):
         return None
 
@@ -121,7 +124,7 @@ def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limi
         cloud = simulator = SimulatedCloud(before, rules, model=model, seed=seed, pace=pace)
         read, held = lambda: (simulator.cluster, ()), nullcontext(NoJournal(simulator.now))
     with held as journal:
-        done = execute(plan, cloud, rules, limits, report, journal)
+        done = execute(plan, cloud, rules, limits, report, journal, still)
         after, unread = read()
         following = None
         try:
@@ -138,14 +141,14 @@ def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limi
         except KeyboardInterrupt:
             following, done = None, replace(done, interrupted=True)
         if following is not None:
-            done = _both(done, execute(following[0], cloud, rules, limits, report, following[1]))
+            done = _both(done, execute(following[0], cloud, rules, limits, report, following[1], still))
             after, unread = read()
     after = _with_usage_of(before, after)
     whole = plan if following is None else plan.then(following[0])
     return Outcome(done, before, after, summary(before, placement_of(before)), _promised(plan, before),
                    summary(after, placement_of(after)), tuple(_misplaced(whole, after)),
                    tuple(check([*nova_rules(after, parameters, policy), *policy.constraints], after, placement_of(after))), notes + unread,
-                   achieved(plan, strategy, parameters, policy, before, after), None if following is None else following[0])
+                   None if goal is None else achieved(goal, plan, after), None if following is None else following[0])
 
 
 def _rules(parameters: Parameters, policy: Policy, lasting: Sequence[Constraint]) -> Rules:

@@ -78,5 +78,6 @@ def test_a_host_fails_and_comes_back(cloud: Cloud, fresh_scenario: Scenario, tmp
     done, _ = command.apply()
     assert done.code == 0, done.remarks
     home = {server.id for server in read_cluster(connection).servers_on[FAILED]}
-    soft = {server for role in ("soft-affinity", "soft-anti-affinity") for server in fresh_scenario.members[role]}
-    assert lost.keys() - soft <= home <= lost.keys()
+    may_stay = {server for role in ("soft-affinity", "soft-anti-affinity", "locked") for server in fresh_scenario.members[role]}
+    assert lost.keys() - may_stay <= home <= lost.keys()
+    assert {one["server"] for one in back["refused"]} >= {server for server in fresh_scenario.members["locked"] if server in lost}

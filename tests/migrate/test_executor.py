@@ -694,6 +694,35 @@ def test_nothing_is_asked_that_is_not_in_the_journal():
     assert cloud.cluster == START
 
 
+# ---- what is still worth it
+
+
+@pytest.mark.parametrize(("fault", "expected"), [
+    (None, {"a>h2": "SUCCEEDED", "b>h2": "SUCCEEDED"}),  # nobody asks as long as all goes well
+    ("a", {"a>h2": "FAILED", "b>h2": "SKIPPED"}),
+])
+def test_what_is_in_vain_after_a_failure_is_left(fault, expected):
+    asked = []
+
+    def worth(cluster, to_come, server):
+        asked.append((cluster.server_by_id[server].host, to_come, server))
+        return False
+
+    cloud = SimulatedCloud(START, rules, faults=[Fault(phase="run", server=fault)] if fault else [])
+    actions = [move("a", "h1", "h2"), move("b", "h1", "h2")]
+    done = execute(plan(*actions), cloud, rules, Limits(total=1), lambda event: None, NoJournal(), worth)
+    assert states(done) == expected
+    assert asked == ([("h1", {"b": "h2"}, "b")] if fault else [])
+    assert not fault or text(done, "b>h2") == "nothing is gained by it any more, after what failed or was skipped"
+
+
+def test_what_others_wait_for_is_never_in_vain():
+    cloud = SimulatedCloud(START, rules, faults=[Fault(phase="run", server="a")])
+    actions = [move("a", "h1", "h2"), move("b", "h1", "h2"), move("x", "h2", "h1", "b>h2"), switch("h1", "disabled", "x>h1")]
+    done = execute(plan(*actions), cloud, rules, Limits(total=1), lambda event: None, NoJournal(), lambda cluster, to_come, server: server == "x")
+    assert states(done) == {"a>h2": "FAILED", "b>h2": "SUCCEEDED", "x>h1": "SUCCEEDED", "h1:disabled": "SUCCEEDED"}
+
+
 # ---- the program ends without warning, and another one goes on
 
 
