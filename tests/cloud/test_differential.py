@@ -30,8 +30,8 @@ from tests.cloud.direct import carried_out
 from tests.cloud.scenario import Scenario
 from tests.migrate.instances import move, plan, switch
 
-REQUESTS = int(os.environ.get("PLACEWRIGHT_TEST_REQUESTS", "24"))
-PLANS, MOVES = int(os.environ.get("PLACEWRIGHT_TEST_PLANS", "2")), 12
+REQUESTS = int(os.environ.get("PLACEWRIGHT_TEST_REQUESTS", "12"))
+PLANS, MOVES = int(os.environ.get("PLACEWRIGHT_TEST_PLANS", "1")), 12
 """How many there are, and how many moves a plan has; docs/execution.md has the figures of a longer run."""
 
 _LIMITS = Limits(poll_interval_s=0.5)

@@ -33,13 +33,13 @@ from tests.cloud.direct import carried_out
 from tests.cloud.scenario import Scenario
 from tests.migrate import instances
 
-MOVES = int(os.environ.get("PLACEWRIGHT_TEST_MOVES", "12"))
-"""How many the plan has; docs/execution.md has the figures of larger ones."""
+MOVES = int(os.environ.get("PLACEWRIGHT_TEST_MOVES", "0"))
+"""How many the plan has, 46 at most; docs/execution.md has what was found."""
 
 TIMED = int(os.environ.get("PLACEWRIGHT_TEST_TIMED", "1"))
 """How many such plans, one after the other."""
 
-_WITHIN = 0.5  # on a machine with other work; docs/execution.md has what was found
+_WITHIN = 0.2  # where migrations take long, as told in docs/execution.md, and the machine has nothing else to do
 _LIMITS = Limits(poll_interval_s=0.5)
 _MODEL = TimeModel(live_per_source=2)  # as the testbed's nova-compute has it
 
@@ -86,6 +86,7 @@ class Mover:
         return wanted
 
 
+@pytest.mark.skipif(not MOVES, reason="a measure for a quiet machine: PLACEWRIGHT_TEST_MOVES=46")
 def test_expected_and_measured(cloud: Cloud, fresh_scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of servers whose group keeps none apart: for two minutes Nova counts these on a host that they have left, which no timetable foresees."""
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(cloud.clouds_yaml))
@@ -102,7 +103,7 @@ def test_expected_and_measured(cloud: Cloud, fresh_scenario: Scenario, monkeypat
         with_own_s = instances.plan(*timed(plan.actions, slower, _LIMITS)).expected_s
         assert plan.expected_s
         assert with_own_s
-        found.append(with_own_s / report.seconds - 1)
-        print(f"plan {number}: {len(plan.actions)} moves, expected {plan.expected_s:.1f} s ({plan.expected_s / report.seconds - 1:+.1%}), "
-              f"with the executor's own time {with_own_s:.1f} s ({found[-1]:+.1%}), took {report.seconds:.1f} s. {notes[0]}")
+        found.append(plan.expected_s / report.seconds - 1)
+        print(f"plan {number}: {len(plan.actions)} moves, expected {plan.expected_s:.1f} s ({found[-1]:+.1%}), with the executor's own time "
+              f"{with_own_s:.1f} s ({with_own_s / report.seconds - 1:+.1%}), took {report.seconds:.1f} s. {notes[0]}")
     assert max(map(abs, found)) <= _WITHIN
