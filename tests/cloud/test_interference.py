@@ -1,6 +1,7 @@
 """What others do between audit and apply, and what fails under way: the action is skipped or fails with the reason, and the rest goes on."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -102,6 +103,7 @@ def test_the_cloud_changes_under_way(cloud: Cloud, fresh_scenario: Scenario, tmp
     assert check(nova.constraints(cluster), cluster, placement_of(cluster)) == []
 
 
+@pytest.mark.skipif(not os.environ.get("PLACEWRIGHT_TEST_COMPUTES"), reason="takes five minutes: PLACEWRIGHT_TEST_COMPUTES=1")
 def test_nova_compute_ends_without_warning(cloud: Cloud, fresh_scenario: Scenario, tmp_path: Path, all_computes_afterwards: None) -> None:
     """On a host that servers leave and on another that servers come to, each while they do: it is told, not waited for, and the rest goes on."""
     connection, report = cloud.connection, tmp_path / "report.json"
@@ -135,7 +137,6 @@ def test_nova_compute_ends_without_warning(cloud: Cloud, fresh_scenario: Scenari
         assert action["state"] != "SKIPPED" or "down" in action["text"], action
     assert any(f"nova-compute on {left} is down" in action["text"] for action in done["actions"] if action["state"] == "FAILED")
     _start_computes()
-    scenario.until(lambda: not read_cluster(connection).migrations, "what was left alone to end")
     after = read_cluster(connection)
     assert check(nova.constraints(after), after, placement_of(after)) == []
 
