@@ -260,11 +260,12 @@ class _Run:
 
     def _is_in_vain(self, step: _Step, observed: Cluster) -> bool:
         """Whether the plan would come to as good an end without a move on which no other move waits."""
-        what, moves = step.action.input_parameters, [one for one in self._steps.values() if isinstance(one.action.input_parameters, MigrateInput)]
-        if self._worth is None or not isinstance(what, MigrateInput) or not any(one.state in ("FAILED", "SKIPPED") for one in moves):
+        what = step.action.input_parameters
+        if self._worth is None or not isinstance(what, MigrateInput):
             return False
+        moves = [one for one in self._steps.values() if isinstance(one.action.input_parameters, MigrateInput)]
         open_ones = [one for one in moves if not one.over]
-        if any(step.action.uuid in one.action.parents for one in open_ones):
+        if not any(one.state in ("FAILED", "SKIPPED") for one in moves) or any(step.action.uuid in one.action.parents for one in open_ones):
             return False
         to_come = {one.resource_id: one.destination_node for one in _migrations(open_ones)}
         return not self._worth(observed, to_come, what.resource_id)

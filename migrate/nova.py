@@ -199,7 +199,7 @@ class NovaCloud:
 
     def _is_down(self, host: str) -> bool:
         try:
-            return any(service["state"] == "down" for service in self._services(host))
+            return any(service["state"] == "down" for service in self._call("GET", _services_path(host))["services"])
         except CallFailed:  # then it is not known
             return False
 
@@ -207,7 +207,7 @@ class NovaCloud:
 
     def set_service(self, what: ServiceStateInput) -> Outcome:
         """Enable or disable; asking twice does no harm, so lost answers are simply asked for again."""
-        found = self._services(what.resource_name)
+        found = self._call_again("GET", _services_path(what.resource_name))["services"]
         if len(found) != 1:
             raise CallFailed(f"Nova has {len(found)} nova-compute services on {what.resource_name}, 1 is expected")
         body: dict[str, Any] = {"status": what.state}
@@ -217,10 +217,6 @@ class NovaCloud:
         if service["status"] != what.state:
             return Outcome("FAILED", f"Nova says that nova-compute on {what.resource_name} is {service['status']}")
         return Outcome("SUCCEEDED", f"nova-compute on {what.resource_name} is {what.state}")
-
-    def _services(self, host: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call_again("GET", f"/os-services?host={quote(host)}&binary=nova-compute")["services"]
-        return found
 
     def reserve(self, aggregate: str, hosts: Iterable[str], metadata: Mapping[str, str]) -> None:
         """See to it that hosts are in the aggregate of this name, which is made where there is none, and that it has this metadata."""
@@ -446,6 +442,10 @@ def _json(answer: requests.Response) -> Any:
         return answer.json() if answer.content else {}
     except ValueError as error:
         raise _NoAnswer(f"{answer.request.method} {answer.url}: the answer is not JSON") from error
+
+
+def _services_path(host: str) -> str:
+    return f"/os-services?host={quote(host)}&binary=nova-compute"
 
 
 def _parts(version: str) -> tuple[int, ...]:

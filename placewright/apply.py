@@ -108,7 +108,7 @@ def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limi
     before, notes = _with_load(source, before, strategy.load(parameters))
     policy = recalled(plan.policies, before).policy
     spent = used_up(policy, before, source, datetime.now(UTC))
-    kept = [*beyond(plan, spent.host_moves), *_advice(plan, advised)]
+    kept = [*beyond(plan, spent.host_moves, before), *_advice(plan, advised)]
     rules = _rules(parameters, policy, [*spent.constraints, *kept])
     goal = goal_of(plan, strategy, parameters, policy, before)
     still = None if goal is None else partial(worth, goal)
@@ -135,7 +135,7 @@ def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limi
                 following = None if made is None else (made, journal.follow(made))
             if following is not None:
                 spent = used_up(policy, after, past, datetime.now(UTC))
-                rules = _rules(parameters, policy, [*spent.constraints, *beyond(following[0], spent.host_moves), *kept])
+                rules = _rules(parameters, policy, [*spent.constraints, *beyond(following[0], spent.host_moves, after), *kept])
         except PlacewrightError as error:
             following, unread = None, (*unread, f"What was skipped is not planned again: {error}")
         except KeyboardInterrupt:

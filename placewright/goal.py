@@ -42,12 +42,12 @@ def goal_of(plan: Plan, strategy: Strategy, parameters: Parameters, policy: Poli
 def achieved(goal: Problem, plan: Plan, after: Cluster) -> Achieved | None:
     """What came of the goal; None for a plan that was to improve no level of it.
 
-    Servers that are new do not count, nor does what has become of those that are gone.
+    Servers that are new do not count, nor do those that are gone, or on a host that is new.
     """
+    goal, there = _as_far_as_known(goal, after)
     now = placement_of(goal.cluster)
     moves = [action.input_parameters for action in plan.actions if isinstance(action.input_parameters, MigrateInput)]
     wanted = {**now, **{what.resource_id: what.destination_node for what in moves if what.resource_id in now}}
-    there = {server: after.server_by_id[server].host if server in after.server_by_id else host for server, host in wanted.items()}
     names = map(level_name, goal.levels)
     for name, *values in zip(names, goal.values(now), goal.values(wanted), goal.values(there), strict=True):
         if abs(values[0] - values[1]) > _SAME:
@@ -57,10 +57,14 @@ def achieved(goal: Problem, plan: Plan, after: Cluster) -> Achieved | None:
 
 def worth(goal: Problem, seen: Cluster, to_come: Placement, server: str) -> bool:
     """Whether the goal is better met with the move of a server than without it, when all the other moves to come are made."""
-    known = tuple(one for one in goal.cluster.servers if one.id in seen.server_by_id)
-    goal = replace(goal, cluster=goal.cluster.with_servers(known))
-    there = {one.id: seen.server_by_id[one.id].host for one in known}
+    goal, there = _as_far_as_known(goal, seen)
     if server not in there:
         return True
     made = {**there, **{one: host for one, host in to_come.items() if one in there}}
     return better(goal.values(made), goal.values({**made, server: there[server]}))
+
+
+def _as_far_as_known(goal: Problem, seen: Cluster) -> tuple[Problem, Placement]:
+    """The goal for the servers that are still there and on a host that it knows, and where they are."""
+    there = {one.id: one.host for one in seen.servers if one.id in goal.cluster.server_by_id and one.host in goal.cluster.host_by_name}
+    return replace(goal, cluster=goal.cluster.with_servers(tuple(one for one in goal.cluster.servers if one.id in there))), there

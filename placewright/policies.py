@@ -256,12 +256,16 @@ def _spent(allowance: Allowance, made: int) -> str:
     return f"{allowance.origin} allows {allowance.moves} move{'' if allowance.moves == 1 else 's'} in {allowance.hours:g} h; {made} made"
 
 
-def beyond(plan: Plan, host_moves: HostMoves) -> list[Constraint]:
-    """A rule by which servers stay whose planned moves go beyond what hosts have left by now."""
-    left, stuck = {host: moves for host, (moves, _) in host_moves.items()}, {}
+def beyond(plan: Plan, host_moves: HostMoves, cluster: Cluster) -> list[Constraint]:
+    """A rule by which servers stay whose planned moves go beyond what hosts have left by now.
+
+    A move that the cluster has behind it does not count again.
+    """
+    left, stuck, where = {host: moves for host, (moves, _) in host_moves.items()}, {}, dict(placement_of(cluster))
     for action in plan.actions:
-        if not isinstance(what := action.input_parameters, MigrateInput):
+        if not isinstance(what := action.input_parameters, MigrateInput) or where.get(what.resource_id) != what.source_node:
             continue
+        where[what.resource_id] = what.destination_node
         ends = [host for host in (what.source_node, what.destination_node) if host in left]
         if closed := [host for host in ends if left[host] <= 0]:
             stuck[what.resource_id] = (Obstacle(kind="policy", text=f"{host_moves[closed[0]][1]} allows no more moves to and from {closed[0]}"),)

@@ -161,7 +161,6 @@ class PlanApply(Rows):
         for broken in outcome.broken:
             out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
 
-
     def _advise(self, options: argparse.Namespace, outcome: Outcome, least_percent: float) -> None:
         """Whether it came off badly, or was broken off, and what can be done."""
         told, got = [], outcome.achieved

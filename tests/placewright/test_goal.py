@@ -12,7 +12,7 @@ from placewright.goal import Achieved, achieved, goal_of, worth
 from policy_sources.vocabulary.base import Policy
 from strategies.registry import strategy
 from tests.placewright.test_apply import Site, cluster_of, site
-from tests.support.clusters import make_server
+from tests.support.clusters import make_host, make_server
 
 __all__ = ["site"]
 
@@ -93,6 +93,21 @@ def test_every_move_of_a_plan_is_worth_it_while_the_others_are_to_come(site: Sit
     assert goal is not None
     assert all(worth(goal, cluster_of(), to_come, server) for server in to_come)
     assert worth(goal, cluster_of(), {"new": "b"}, "new")
+
+
+@pytest.mark.parametrize("name", list(GIVEN))
+def test_a_server_on_a_host_that_is_new_does_not_count(site: Site, name: str) -> None:
+    """Hosts come while a plan is carried out, and somebody moves servers there: the report must not fail for it."""
+    plan = site.audit(cluster_of(), name, **GIVEN[name])
+    goal, to_come = wanted_by(plan, cluster_of()), moves_of(plan)
+    assert goal is not None
+    stray = next(server for server in cluster_of().server_by_id if server not in to_come or name == "host_maintenance")
+    now = moved({stray: "new"})
+    now = replace(now, hosts=(*now.hosts, make_host("new")))
+    found = achieved(goal, plan, now)
+    assert found is not None
+    assert found.percent == pytest.approx(0)
+    assert worth(goal, now, to_come, stray)
 
 
 def test_a_host_that_cannot_be_emptied_any_more_need_not_be_left(site: Site) -> None:

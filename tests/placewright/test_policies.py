@@ -326,10 +326,28 @@ def test_a_host_that_has_used_up_its_moves_meanwhile_is_left_alone() -> None:
     assert len(plan.actions) == 3
     spent = used_up(recalled(plan.policies, small()).policy, small(), Remembering(small(), {"gone": [1.0, 2.0]}), datetime.now(UTC))
     assert {host: moves for host, (moves, _) in spent.host_moves.items()} == {"d": 4, "e": 2}
-    (rule,) = beyond(plan, spent.host_moves)
+    (rule,) = beyond(plan, spent.host_moves, small())
     assert isinstance(rule, Movable)
     assert list(rule.obstacles) == [plan.actions[-1].input_parameters.resource_id]
-    assert beyond(plan, {"e": (3, "")}) == []
+    assert beyond(plan, {"e": (3, "")}, small()) == []
+
+
+@pytest.mark.parametrize(("where", "left"), [("a", {"d": 2, "e": 3}), ("d", {"d": 1, "e": 3}), ("e", {"d": 0, "e": 2})])
+def test_a_plan_that_goes_on_does_not_count_twice_what_it_has_moved(where: str, left: dict[str, int]) -> None:
+    """Three servers go to e, the first by way of d; what is left of the budgets is just enough for what is still to come."""
+    rows = ({"rule": "on", "servers": ids("a0", "a1", "a2"), "hosts": hosts("e")},)
+    plan = run_audit(Remembering(small(), {}), strategy("repair"), {}, policies=(Said(rows),), max_moves=None, time_limit_s=20, seed=0,
+                     threads=1, model=TimeModel(), say=lambda text: None)
+    first = plan.actions[0].input_parameters
+    assert isinstance(first, MigrateInput)
+    stop, on = (replace(plan.actions[0], uuid=name, input_parameters=replace(first, **ends))
+                for name, ends in (("stop", {"destination_node": "d"}), ("on", {"source_node": "d"})))
+    plan = replace(plan, actions=(stop, on, *plan.actions[1:]))
+    now = small().with_servers(tuple(replace(one, host=where) if one.id == first.resource_id else one for one in small().servers))
+    assert beyond(plan, {host: (moves, "") for host, moves in left.items()}, now) == []
+    for host, moves in left.items():
+        short = {**left, host: moves - 1}
+        assert bool(beyond(plan, {one: (number, "") for one, number in short.items()}, now)) == (moves > 0)
 
 
 def test_a_snapshot_does_not_know_the_past(site: Site) -> None:
