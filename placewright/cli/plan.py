@@ -129,7 +129,9 @@ class PlanApply(Rows):
             return columns, []
         self.exit_code = outcome.exit_code
         self._remarks(plan, outcome)
-        self._advise(options, outcome, conf.execution.undo_below)
+        undo = f"placewright plan undo {options.plan} --cloud {options.cloud}" if options.cloud else None
+        if text := advice(outcome, conf.execution.undo_below, undo):
+            console(self).print(f"note: {text}", soft_wrap=True, markup=False)
         self._write(plan, outcome, options.report, options.page)
         return columns, [(*row[:5], done.state, None if done.seconds is None else round(done.seconds, 1), done.text)
                          for row, done in zip(rows(plan if outcome.follow_up is None else plan.then(outcome.follow_up)), outcome.report.actions,
@@ -161,18 +163,18 @@ class PlanApply(Rows):
         for broken in outcome.broken:
             out.print(f"broken: {broken.rule}: {broken.text}", soft_wrap=True)
 
-    def _advise(self, options: argparse.Namespace, outcome: Outcome, least_percent: float) -> None:
-        """Whether it came off badly, or was broken off, and what can be done."""
-        told, got = [], outcome.achieved
-        if got is not None and got.percent < least_percent:
-            told.append(f"{got.percent:.0f} % of what was promised was reached ({got.level}: {got.before:.4g} -> {got.reached:.4g}, promised "
-                        f"{got.promised:.4g})")
-        if outcome.report.interrupted:
-            told.append("the plan was broken off")
-        if told and options.cloud and outcome.report.counts.get("SUCCEEDED"):
-            told.append(f"placewright plan undo {options.plan} --cloud {options.cloud} makes the plan that takes back what was done")
-        if told:
-            console(self).print(f"note: {'; '.join(told)}", soft_wrap=True, markup=False)
+
+def advice(outcome: Outcome, least_percent: float, undo: str | None) -> str:
+    """That a plan came off badly, or was broken off, and the command (``undo``, None in the simulator) that takes it back; empty when all is well."""
+    told, got = [], outcome.achieved
+    if got is not None and got.percent < least_percent:
+        told.append(f"{got.percent:.0f} % of what was promised was reached ({got.level}: {got.before:.4g} -> {got.reached:.4g}, promised "
+                    f"{got.promised:.4g})")
+    if outcome.report.interrupted:
+        told.append("the plan was broken off")
+    if told and undo and outcome.report.counts.get("SUCCEEDED"):
+        told.append(f"{undo} makes the plan that takes back what was done")
+    return "; ".join(told)
 
 
 class PlanUndo(Rows):

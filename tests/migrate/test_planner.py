@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from migrate.duration import TimeModel, cost_of
 from migrate.limits import Limits
+from migrate.order import Step
 from migrate.plan import Action, Cost, MigrateInput, ServiceStateInput
-from migrate.planner import Steps, UnsafePlan, plan_steps, replay
+from migrate.planner import Steps, UnsafePlan, _scheduled, plan_steps, replay
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Constraint
 from optimizer.movability import Ways
@@ -22,6 +23,7 @@ from optimizer.objectives.spread import Spread
 from optimizer.placement import Move, Placement, ServiceChange, placement_of
 from optimizer.problem import Level, Problem, Term, better
 from policy_sources import nova
+from tests.migrate import instances
 from tests.support.clusters import clusters, make_cluster, make_group, make_host, make_server, moved
 from tests.support.small import tight, wandered
 
@@ -229,6 +231,22 @@ def test_any_legal_placement_becomes_a_legal_plan_or_none(cluster: Cluster, seed
         assert where[server] == source
         where[server] = destination
     assert where == steps.placement
+
+
+@given(st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=8), st.integers(0, 2), st.integers(0, 2), st.randoms(use_true_random=False))
+def test_whatever_the_sequence_each_step_waits_for_the_same_ones(earlier: list[set[int]], before: int, after: int, chance: random.Random) -> None:
+    steps = [Step(n, 0, 1, tuple(sorted(p for p in some if p < n))) for n, some in enumerate(earlier)]
+    actions = [*(instances.switch(f"b{n}", "disabled") for n in range(before)), *(instances.move(f"s{n}", "h0", "h1") for n in range(len(steps))),
+               *(instances.switch(f"a{n}", "disabled") for n in range(after))]
+    open_ones, sequence = set(range(len(steps))), list(range(before))
+    while open_ones:
+        some = chance.choice([n for n in sorted(open_ones) if open_ones.isdisjoint(steps[n].parents)])
+        open_ones.remove(some)
+        sequence.append(before + some)
+    found = _scheduled(steps, actions, [*sequence, *range(before + len(steps), len(actions))])
+    assert [step.server for step in found] == [number - before for number in sequence[before:]]
+    assert all({found[parent].server for parent in step.parents} == set(steps[step.server].parents) for step in found)
+    assert all(parent < number for number, step in enumerate(found) for parent in step.parents)
 
 
 # ---- replay

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
+from migrate.executor import ActionReport, Report
+from migrate.plan import read_plan
 from optimizer.cluster import Cluster
 from optimizer.snapshot import read_snapshot
-from tests.placewright.cli.conftest import Edit, Ended, Run
+from placewright.apply import Outcome
+from placewright.cli.plan import advice
+from placewright.goal import Achieved
+from tests.placewright.cli.conftest import Edit, Ended, Run, named
 from tests.support.clusters import make_group
 
 STRATEGIES = [
@@ -233,6 +238,23 @@ def test_much_less_than_was_promised(run: Run, edited: Edit, plan: Path, tmp_pat
     ended, report = apply(run, plan, path, tmp_path / "report.json")
     assert report["achieved_percent"] == 100 * (5 - stuck) / 5
     assert (said in ended.err) if said else ("of what was promised" not in ended.err)
+    assert "plan undo" not in ended.err  # nothing is left of a simulation to be taken back
+
+
+@pytest.mark.parametrize(("interrupted", "percent", "undo", "words"), [
+    (False, 80.0, "undo it", []), (False, None, "undo it", []), (True, None, None, ["the plan was broken off"]),
+    (True, 90.0, "undo it", ["the plan was broken off", "undo it makes the plan that takes back what was done"]),
+    (False, 79.0, "undo it", ["79 % of what was promised was reached (moves: 100 -> 21, promised 0)",
+                              "undo it makes the plan that takes back what was done"]),
+    (True, -10.0, None, ["-10 % of what was promised was reached (moves: 100 -> 110, promised 0)", "the plan was broken off"]),
+])
+def test_what_is_advised(plan: Path, interrupted: bool, percent: float | None, undo: str | None, words: list[str]) -> None:
+    report = Report(tuple(ActionReport(action, "SUCCEEDED", "", 0.0, 1.0) for action in read_plan(plan).actions), 1.0, interrupted)
+    reached = None if percent is None else Achieved("moves", 100.0, 0.0, 100.0 - percent)
+    cluster = named()
+    assert advice(Outcome(report, cluster, cluster, {}, {}, {}, (), (), (), reached), 80.0, undo) == "; ".join(words)
+    nothing = replace(report, actions=tuple(replace(one, state="SKIPPED") for one in report.actions))
+    assert "undo it" not in advice(Outcome(nothing, cluster, cluster, {}, {}, {}, (), (), (), reached), 80.0, undo)
 
 
 # ---- asking first
