@@ -26,14 +26,10 @@ class DrainParameters(Parameters):
     @field_validator("first", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("first")
-    @classmethod
-    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not one.partition("=")[0].strip() for one in value):
-            raise ValueError("every entry is a tag, or KEY=VALUE")
-        return value
+        many = [value] if isinstance(value, str) else value
+        if not isinstance(many, list | tuple) or not all(isinstance(one, str) and one.partition("=")[0].strip() for one in many):
+            raise ValueError("need a tag or KEY=VALUE, or a list of such")
+        return tuple(many)
 
 
 def drain(cluster: Cluster, rules: Sequence[Constraint], node: str, parameters: DrainParameters, max_moves: int | None,

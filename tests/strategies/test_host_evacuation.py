@@ -26,7 +26,7 @@ def cluster_of(*servers: Any, b: int = 8, **fields: Any) -> Cluster:
     ({"state": "up", "forced_down": False}, FAILED, "a is up and not forced down: drain it with host_maintenance"),
     ({"forced_down": False}, FAILED, "a is down and not forced down: make sure that it is off"),
     ({}, {}, "failed_node"),
-    ({}, {**FAILED, "first": ["=1"]}, "first: every entry is a tag, or KEY=VALUE"),
+    ({}, {**FAILED, "first": ["=1"]}, "first: need a tag or KEY=VALUE, or a list of such"),
 ])
 def test_hosts_whose_servers_may_still_run(fields: dict[str, Any], given: dict[str, Any], said: str) -> None:
     cluster = cluster_of(make_server("s", "a"))

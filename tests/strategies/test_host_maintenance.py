@@ -142,9 +142,9 @@ def test_the_first_of_the_first() -> None:
     assert by_benefit(problem, best(problem).placement) == ["s1", "s0", "s2"]
 
 
-@pytest.mark.parametrize("first", ["", [""], ["=x"], [" "], 3, [3]])
+@pytest.mark.parametrize("first", ["", [""], ["=x"], [" "], 3, [3], {"gold": 1}, None])
 def test_first_that_names_nobody(first: Any) -> None:
-    with pytest.raises(ParameterError, match="first"):
+    with pytest.raises(ParameterError, match="first: need a tag or KEY=VALUE, or a list of such"):
         problem_of(STRATEGY, cluster_of(), **DRAIN, first=first)
 
 
