@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, create_engine, event, make_url
+from sqlalchemy import Connection, MetaData, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from tooz import ToozError
 from tooz.coordination import get_coordinator
@@ -41,8 +41,16 @@ class Database:
             self._open_file(self._url.database)
         elif self._engine.dialect.name not in _SERVERS:
             raise JournalError(f"[database] connection: {self._engine.dialect.name} is not supported; there are sqlite, postgresql and mysql")
-        with self.transaction("make its tables") as connection:
-            TABLES.create_all(connection)
+        self._make_tables()
+
+    def _make_tables(self) -> None:
+        """One program at a time: what another has just made is no table to make again."""
+        doing = "make its tables"
+        with self.transaction(doing) as connection:
+            missing = TABLES.tables.keys() - inspect(connection).get_table_names()
+        if missing:
+            with self.lock("tables", wait=True), self.transaction(doing) as connection:
+                TABLES.create_all(connection)
 
     def _open_file(self, file: str | None) -> None:
         if not file or file == ":memory:":
@@ -64,8 +72,8 @@ class Database:
             raise JournalError(f"database {self._url.render_as_string()}: cannot {what}: {reason}") from error
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold a lock; Locked when somebody has it. It ends with the program that holds it, however that ends."""
+    def lock(self, name: str, *, wait: bool = False) -> Iterator[None]:
+        """Hold a lock; Locked when somebody has it and there is no wait. It ends with the program that holds it, however that ends."""
         if self._engine.dialect.name == "sqlite":
             address = f"file://{Path(self._url.database or '').resolve()}.locks"
         else:
@@ -77,7 +85,7 @@ class Database:
             raise JournalError(f"database {self._url.render_as_string()}: cannot be used for locks: {error}") from error
         try:
             lock = coordinator.get_lock(name.encode())
-            if not lock.acquire(blocking=False):
+            if not lock.acquire(blocking=wait):
                 raise Locked(f"{name} is held by another program")
             try:
                 yield

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from migrate.journal import Entry, JournalError
-from placewright.store.database import Database, Locked
+from placewright.store.database import TABLES, Database, Locked
 from placewright.store.journal import execution_of, journal_of
 from tests.cloud.conftest import Cloud
 from tests.cloud.databases import mariadb, postgresql
 from tests.migrate.instances import move, plan
-from tests.placewright.store.test_database import HOLD
+from tests.placewright.store.test_database import HOLD, together
 
 PLAN = plan(move("a", "h1", "h2"), move("b", "h1", "h3"))
 DONE = Entry("SUCCEEDED", "fertig: \N{GREEK SMALL LETTER ALPHA}", {"newest": 7}, 0.5, 3.25)
@@ -23,6 +23,13 @@ def url(request: pytest.FixtureRequest, cloud: Cloud) -> Iterator[str]:
     """The address of an empty database."""
     with request.param() as address:
         yield address
+
+
+def test_all_that_open_a_new_database_at_once_can_use_it(url: str) -> None:
+    for _ in range(3):
+        assert together(url) == [None] * 4
+        with Database(url).transaction("begin anew") as connection:
+            TABLES.drop_all(connection)
 
 
 def test_what_is_written_is_read_by_the_next_program(url: str) -> None:

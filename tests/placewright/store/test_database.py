@@ -1,12 +1,17 @@
 """The database and its locks, as other programs see them."""
 
+import multiprocessing
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+import placewright.store.journal  # noqa: F401  the tables that are made are its
 from migrate.journal import JournalError
 from placewright.store.database import Database, Locked
 
@@ -17,6 +22,19 @@ with Database(sys.argv[1]).lock("x"):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+def together(url: str, programs: int = 4) -> Sequence[object]:
+    """How some programs fare that open a database at the same moment: None, or what was raised."""
+    apart = multiprocessing.get_context("spawn")
+    with apart.Manager() as manager, ProcessPoolExecutor(programs, apart) as pool:
+        moment = manager.Barrier(programs)
+        return [one.exception() for one in [pool.submit(_open, url, moment) for _ in range(programs)]]
+
+
+def _open(url: str, moment: Any) -> None:
+    moment.wait(60)
+    Database(url)
 
 
 @pytest.mark.parametrize(("url", "said"), [
@@ -50,6 +68,11 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
         half_done()
     with database.transaction("look") as connection:
         assert connection.execute(text("SELECT * FROM executions")).all() == []
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_all_that_open_a_new_database_at_once_can_use_it(attempt: int, tmp_path: Path) -> None:
+    assert together(f"sqlite:///{tmp_path}/x.db") == [None] * 4
 
 
 def test_a_lock_is_held_by_one_program_and_ends_with_it(tmp_path: Path) -> None:
