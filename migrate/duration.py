@@ -36,6 +36,9 @@ class TimeModel:
 
     bandwidth_mb_per_s
         What one migration alone gets between two hosts, MiB/s. Default 500: less than half of a 10 Gbit/s link.
+    host_bandwidth_mb_per_s
+        What all migrations from and to a host get together, MiB/s. Default: no more than one of them alone. It is
+        more where a single stream does not fill the link.
     dirty_mb_per_core_s
         What a busy core writes to memory that was copied already, MiB/s. Default 20, an assumption; it depends on
         what the server does. How many cores are busy is measured, or taken as half of the flavor's.
@@ -55,12 +58,18 @@ class TimeModel:
     """
 
     bandwidth_mb_per_s: float = 500.0
+    host_bandwidth_mb_per_s: float | None = None
     dirty_mb_per_core_s: float = 20.0
     convergence: Literal["none", "auto_converge", "post_copy"] = "none"
     live_overhead_s: float = 5.0
     cold_overhead_s: float = 30.0
     shared_storage: bool = False
     live_per_source: int = 1
+
+    @property
+    def abreast(self) -> float:
+        """How many migrations of a host go as fast as one alone; 1 or more."""
+        return max(1.0, (self.host_bandwidth_mb_per_s or 0.0) / self.bandwidth_mb_per_s)
 
     def overhead_s(self, migration_type: Way) -> float:
         """The seconds that do not depend on what is copied."""
@@ -92,7 +101,7 @@ def rates(flights: Sequence[MigrateInput], model: TimeModel) -> list[float]:
         active.append(not live or sending[one.source_node] < model.live_per_source)
         sending[one.source_node] += live
     busy = Counter(host for one, runs in zip(flights, active, strict=True) if runs for host in (one.source_node, one.destination_node))
-    return [model.bandwidth_mb_per_s / max(busy[one.source_node], busy[one.destination_node]) if runs else 0.0
+    return [model.bandwidth_mb_per_s / max(1.0, max(busy[one.source_node], busy[one.destination_node]) / model.abreast) if runs else 0.0
             for one, runs in zip(flights, active, strict=True)]
 
 

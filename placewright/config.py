@@ -65,6 +65,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     ],
     "time_model": [
         cfg.FloatOpt("bandwidth_mb_per_s", default=_TIME.bandwidth_mb_per_s, min=0.1, help="MiB/s that one migration gets between two hosts."),
+        cfg.FloatOpt("host_bandwidth_mb_per_s", min=0.1,
+                     help="MiB/s that all migrations from and to a host get together; unset: no more than one of them alone."),
         cfg.FloatOpt("dirty_mb_per_core_s", default=_TIME.dirty_mb_per_core_s, min=0,
                      help="MiB/s that a busy core of a server writes to its memory. Busy cores are measured where a strategy reads the load, else "
                           "half of the flavor's vCPUs."),
@@ -74,8 +76,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("live_overhead", default=_TIME.live_overhead_s, min=0, help="Seconds a live migration takes besides copying."),
         cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
         cfg.FloatOpt("learn_hours", default=24, min=0,
-                     help="Hours of live migrations on record from which bandwidth and live_overhead are learned for a plan; 0: they are as "
-                          "set here."),
+                     help="Hours of live migrations on record from which bandwidths and live_overhead are learned for a plan; 0: they are "
+                          "as set here."),
         cfg.IntOpt("live_per_source", default=_TIME.live_per_source, min=1,
                    help="Live migrations that one host sends at once, the others are queued there: Nova's max_concurrent_live_migrations."),
         cfg.BoolOpt("shared_storage", default=_TIME.shared_storage, help="Disks of servers lie on storage that all hosts share."),
@@ -161,9 +163,9 @@ def gnocchi_settings(conf: cfg.ConfigOpts) -> GnocchiSettings:
 def time_model(conf: cfg.ConfigOpts) -> TimeModel:
     """The group [time_model]."""
     group = conf.time_model
-    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, dirty_mb_per_core_s=group.dirty_mb_per_core_s, convergence=group.convergence,
-                     live_overhead_s=group.live_overhead, cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage,
-                     live_per_source=group.live_per_source)
+    return TimeModel(bandwidth_mb_per_s=group.bandwidth_mb_per_s, host_bandwidth_mb_per_s=group.host_bandwidth_mb_per_s,
+                     dirty_mb_per_core_s=group.dirty_mb_per_core_s, convergence=group.convergence, live_overhead_s=group.live_overhead,
+                     cold_overhead_s=group.cold_overhead, shared_storage=group.shared_storage, live_per_source=group.live_per_source)
 
 
 def http_settings(conf: cfg.ConfigOpts) -> HttpSettings:

@@ -11,7 +11,7 @@ from migrate.executor import ActionReport
 from migrate.plan import MigrateInput, Plan
 from optimizer.load import Metric
 from optimizer.snapshot import write_bytes
-from placewright import picture
+from placewright import picture, timeline
 from placewright.apply import Outcome
 
 _PANELS: tuple[tuple[Metric, str, str], ...] = (
@@ -55,6 +55,7 @@ class Panel:
     histogram: tuple[picture.Bin, ...]
     mean: tuple[float, float]
     highest: tuple[float, float]
+    courses: timeline.Courses
 
 
 def write_page(plan: Plan, outcome: Outcome, path: Path) -> None:
@@ -88,13 +89,14 @@ def render(plan: Plan, outcome: Outcome) -> str:
         limited=any(panel.skyline.limit is not None for panel in panels),
         measured=_load_words(outcome),
         rows=list(_rows(done)),
-        timeline=picture.timeline(done, outcome.report.seconds),
+        timeline=timeline.timeline(done, outcome.report.seconds),
         moved=len(moved),
         succeeded=len(succeeded),
         copied_gb=sum(one.action.cost.copy_gb for one in succeeded),
         seconds=outcome.report.seconds,
         counts=dict(sorted(outcome.report.counts.items())),
         geometry=picture,
+        over_time=timeline,
     )
 
 
@@ -193,14 +195,15 @@ def _panels(plan: Plan, outcome: Outcome) -> Iterator[Panel]:
             [share.before for share in shares],
             [share.after for share in shares if not (share.closed and not share.servers_after)],
         )
-        measured = outcome.before.load is not None and outcome.after.load is not None
-        known = plan.parameters.get(limit) if measured else None
+        set_limit = plan.parameters.get(limit) if picture.has_load(outcome.before, outcome.after) else None
+        known = set_limit if isinstance(set_limit, int | float) else None
         yield Panel(
             title,
-            picture.skyline(shares, known if isinstance(known, int | float) else None),
+            picture.skyline(shares, known),
             picture.histogram(shares),
             (_mean(before), _mean(after)),
             (max(before), max(after, default=0.0)),
+            timeline.courses(outcome.before, outcome.after, outcome.report.actions, outcome.report.seconds, metric, known),
         )
 
 

@@ -3,42 +3,109 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
-from migrate.duration import FASTEST_MB_PER_S, MB_PER_GB, NOVA_PATIENCE_S, TimeModel, cost_of, fitted, never_ends
+import numpy as np
+
+from datasources.nova import PastMigration
+from migrate.duration import FASTEST_MB_PER_S, MB_PER_GB, MIN_SAMPLES, NOVA_PATIENCE_S, TimeModel, cost_of, fitted, never_ends
 from migrate.plan import Action, MigrateInput
 from optimizer.cluster import Cluster, Server
 from placewright.sources import Source
 
 _NAMES = 10  # that a note holds
+_MOST_SHARED, _TRIED = 300, 200
+_SLOWED_S = 2.0  # what sharing has to cost a migration that tells of it: Nova's times are whole seconds
+
+_Spans = Sequence[tuple[float, int]]
+"""Seconds, and how many migrations were meanwhile at the busier of one's hosts: one span after the other from its beginning to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A migration on record: its hosts, and when, after it had waited in the queue of its source, it began and ended (seconds)."""
+
+    server: str
+    hosts: tuple[str, str]
+    begin: float
+    end: float
 
 
 def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) -> tuple[TimeModel, tuple[str, ...]]:
     """The time model as the live migrations of the last hours have it, and a note on it.
 
-    Where a host sends one at a time, the time of each begins when the one before it has ended; else those count that had their source for themselves.
+    Those that had both of their hosts for themselves give overhead and bandwidth, then the others what a host's migrations get together.
     Cold ones are no measure: their times on record hold the waiting for whoever confirms them.
     """
     history = source.history(datetime.now(UTC) - timedelta(hours=hours)) if hours else None
-    by_source = defaultdict(list)
-    for past in sorted((past for past in history or () if past.kind == "live-migration"), key=lambda past: past.ended):
-        by_source[past.source].append(past)
-    samples: list[tuple[datetime, Server, float]] = []
-    for some in by_source.values():
-        free = some[0].began
-        for past in some:
-            alone = all(other is past or other.ended <= past.began or other.began >= past.ended for other in some)
-            begin, free = max(past.began, free) if model.live_per_source == 1 else past.began, past.ended
-            server = cluster.server_by_id.get(past.server)
-            if server is not None and (alone or model.live_per_source == 1):
-                samples.append((past.ended, server, (past.ended - begin).total_seconds()))
-    samples.sort(key=lambda sample: sample[0])
-    better = _consistent(model, cluster, [(server, seconds) for _, server, seconds in samples])
-    if better == model:
+    flights = list(_flights([past for past in history or () if past.kind == "live-migration"], model.live_per_source))
+    by_host = defaultdict(list)
+    for flight in flights:
+        for host in flight.hosts:
+            by_host[host].append(flight)
+    alone, shared = list[tuple[Server, float]](), list[tuple[Server, _Spans]]()
+    for flight in flights:
+        server = cluster.server_by_id.get(flight.server)
+        if server is None:
+            continue
+        spans = _spans(flight, *(by_host[host] for host in flight.hosts))
+        if all(count == 1 for _, count in spans):
+            alone.append((server, flight.end - flight.begin))
+        else:
+            shared.append((server, spans))
+    if len(alone) < MIN_SAMPLES:
         return model, ()
-    return better, (f"Times are those of {len(samples)} live migrations on record: {better.live_overhead_s:.1f} s and "
-                    f"{better.bandwidth_mb_per_s:.0f} MiB/s.",)
+    better = _consistent(model, cluster, alone)
+    said = f"Times are those of {len(alone)} live migrations on record that had their hosts for themselves: {better.live_overhead_s:.1f} s and " \
+           f"{better.bandwidth_mb_per_s:.0f} MiB/s"
+    together = _together(better, cluster, shared[-_MOST_SHARED:])
+    if together == better:
+        return better, (f"{said}.",)
+    return together, (f"{said}; all of a host get {together.host_bandwidth_mb_per_s:.0f} MiB/s, by {len(shared)} others.",)
+
+
+def _flights(past: Sequence[PastMigration], at_once: int) -> Sequence[_Flight]:
+    """In the order of their ends; of those that a host sends, so many are under way at once and the others wait."""
+    ends_of = defaultdict[str, list[float]](list)
+    found = []
+    for one in sorted(past, key=lambda one: (one.began, one.ended)):
+        begin, end = one.began.timestamp(), one.ended.timestamp()
+        before = sorted(other for other in ends_of[one.source] if other > begin)
+        ends_of[one.source] = [*before, end]
+        if len(before) >= at_once:
+            begin = min(before[-at_once], end)
+        found.append(_Flight(one.server, (one.source, one.destination), begin, end))
+    return sorted(found, key=lambda flight: flight.end)
+
+
+def _spans(flight: _Flight, *at_its_hosts: Sequence[_Flight]) -> _Spans:
+    begin, end = flight.begin, flight.end
+    meanwhile = [[other for other in some if other.begin < end and other.end > begin] for some in at_its_hosts]
+    moments = sorted({begin, end, *(moment for some in meanwhile for other in some for moment in (other.begin, other.end) if begin < moment < end)})
+    return [(then - now, max(sum(other.begin <= now and other.end >= then for other in some) for some in meanwhile))
+            for now, then in pairwise(moments)]
+
+
+def _together(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, _Spans]]) -> TimeModel:
+    """The model by which migrations that shared hosts have copied what they had to: least absolute deviations, as some were held up."""
+    def copied_s(spans: _Spans, abreast: float) -> float:
+        """What was copied, in seconds of one alone."""
+        overhead, copied = model.live_overhead_s, 0.0
+        for seconds, count in spans:
+            copied += max(0.0, seconds - overhead) * min(1.0, abreast / count)
+            overhead = max(0.0, overhead - seconds)
+        return copied
+
+    most = max((count for _, spans in samples for _, count in spans), default=1)
+    telling = [(cost_of(cluster, server, "live", model).expected_s - model.live_overhead_s, spans) for server, spans in samples
+               if copied_s(spans, most) - copied_s(spans, 1) >= _SLOWED_S]
+    if len(telling) < MIN_SAMPLES:
+        return model
+
+    abreast = min(np.linspace(1, most, _TRIED), key=lambda trial: sum(abs(copied_s(spans, trial) - wanted_s) for wanted_s, spans in telling))
+    return replace(model, host_bandwidth_mb_per_s=float(abreast) * model.bandwidth_mb_per_s)
 
 
 def _consistent(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, float]]) -> TimeModel:

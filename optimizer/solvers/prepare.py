@@ -45,7 +45,7 @@ def main() -> int:
     begin = time.monotonic()
     for problem in problems():
         solve(problem, MaxIterations(200_000), threads=1)
-    shortest(compiled([Task(), Task(parents=(0,), work_s=1.0, links=(0, 1), places=(0,))], [1], 1, 1.0))
+    shortest(compiled([Task(), Task(parents=(0,), work_s=1.0, links=(0, 1), places=(0,))], [1], 1, 1.0, 1.0))
     print(f"kernels compiled in {time.monotonic() - begin:.0f} s", file=sys.stderr)
     return 0
 

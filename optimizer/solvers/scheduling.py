@@ -1,7 +1,8 @@
 """The order in which tasks should begin so that all end early: tasks that wait for others, share links and take up places.
 
-A task passes its setup and then its work. Its two links (a source and a target) are shared evenly by the tasks on them; of the tasks that queue for a
-source some ``lanes`` are served at once. It takes up one of each of its places from its beginning until its end is noticed, at the next look.
+A task passes its setup and then its work. Its two links (a source and a target) are shared evenly by the tasks on them where there are more than go
+``abreast`` at full speed; of the tasks that queue for a source some ``lanes`` are served at once. It takes up one of each of its places from its
+beginning until its end is noticed, at the next look.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,11 +55,12 @@ class Tasks(NamedTuple):
     room: np.ndarray
     links: int
     lanes: int
+    abreast: float
     interval_s: float
 
 
-def compiled(tasks: Sequence[Task], room: Sequence[int], lanes: int, interval_s: float) -> Tasks:
-    """``room``: how many tasks each place takes at once; ``interval_s``: between two looks."""
+def compiled(tasks: Sequence[Task], room: Sequence[int], lanes: int, abreast: float, interval_s: float) -> Tasks:
+    """``room``: how many tasks each place takes at once; ``abreast``: 1 or more; ``interval_s``: between two looks."""
     children: list[list[int]] = [[] for _ in tasks]
     for number, task in enumerate(tasks):
         for parent in task.parents:
@@ -74,7 +76,7 @@ def compiled(tasks: Sequence[Task], room: Sequence[int], lanes: int, interval_s:
         np.array([source for source, _ in ends], np.int64), np.array([target for _, target in ends], np.int64),
         np.array([task.queued for task in tasks], bool), np.array([task.links is None for task in tasks], bool),
         first_place, places, first_child, kids, np.array([len(task.parents) for task in tasks], np.int64), np.array(room, np.int64),
-        max((max(pair) for pair in ends), default=0) + 1, lanes, interval_s)
+        max((max(pair) for pair in ends), default=0) + 1, lanes, abreast, interval_s)
 
 
 def _ragged(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -160,9 +162,10 @@ def _resources(tasks: Tasks, slots: np.ndarray) -> Iterator[tuple[np.ndarray, np
         members = np.flatnonzero(((tasks.source == link) | (tasks.target == link)) & ~tasks.instant)
         if not len(members):
             continue
-        # A setup takes its share of the link as work does; the share is least when as many as may be are there.
+        # A setup takes its share of the link as work does, though it leaves it unused; the share is least when as many as may be are there.
         shared = np.bincount(np.concatenate([tasks.places[places[one]:places[one + 1]] for one in members]), minlength=len(room)) == len(members)
-        yield members, tasks.work[members] + tasks.setup[members] / room[shared].min(initial=len(members))
+        share = min(1.0, tasks.abreast / room[shared].min(initial=len(members)))
+        yield members, (tasks.work[members] + tasks.setup[members] * share) / tasks.abreast
 
 
 def _slots_s(tasks: Tasks) -> np.ndarray:

@@ -78,7 +78,7 @@ def play(T, key, crowding):
                 task = flying[k]
                 left[k] = np.inf
                 if math.isnan(end[task]) and active[k]:
-                    left[k] = setup[task] + work[task] * max(busy[T.source[task]], busy[T.target[task]])
+                    left[k] = setup[task] + work[task] * max(1.0, max(busy[T.source[task]], busy[T.target[task]]) / T.abreast)
                     step = min(step, left[k])
             now += step
             for k in range(flights):
@@ -86,7 +86,7 @@ def play(T, key, crowding):
                 if left[k] < np.inf:
                     passed = min(setup[task], step)
                     setup[task] -= passed
-                    work[task] = max(0.0, work[task] - (step - passed) / max(busy[T.source[task]], busy[T.target[task]]))
+                    work[task] = max(0.0, work[task] - (step - passed) / max(1.0, max(busy[T.source[task]], busy[T.target[task]]) / T.abreast))
                     if left[k] <= step + _EPSILON_S:
                         end[task] = 0.0
                         over += 1

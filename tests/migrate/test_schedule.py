@@ -44,7 +44,7 @@ def scenarios(draw: Any) -> tuple[Cluster, list[Action], TimeModel, Limits]:
             parents = draw(st.sets(st.sampled_from([action.uuid for action in actions]), max_size=2)) if actions else set()
             actions.append(move(one.id, one.host, target, *sorted(parents), kind=draw(st.sampled_from(["live", "cold"]))))
     model = replace(MODEL, live_per_source=draw(st.integers(1, 3)), live_overhead_s=draw(st.sampled_from([0.25, 3.0])),
-                    cold_overhead_s=draw(st.sampled_from([0.0, 10.0])))
+                    cold_overhead_s=draw(st.sampled_from([0.0, 10.0])), host_bandwidth_mb_per_s=draw(st.sampled_from([None, 100, 700, 1024])))
     limits = Limits(total=draw(st.integers(1, 5)), per_host=draw(st.integers(1, 3)), out_of_host=draw(st.none() | st.integers(1, 2)),
                     into_host=draw(st.none() | st.integers(1, 2)), in_aggregate={"rack": draw(st.integers(1, 4))},
                     aggregates_of=dict.fromkeys(names[:2], ("rack",)), poll_interval_s=draw(st.sampled_from([0.5, 1.0, 2.0])))
@@ -71,6 +71,8 @@ def test_a_host_sends_one_at_a_time() -> None:
     assert [end for _, end in timetable(actions, MODEL, wide).values()] == [5, 10, 15, 20]
     together = timetable(actions, replace(MODEL, live_per_source=4), wide)
     assert list(together.values()) == [(0, 11)] * 4  # 3 s, and four times 1 GiB over one link
+    wider = timetable(actions, replace(MODEL, live_per_source=4, host_bandwidth_mb_per_s=1024), wide)
+    assert list(wider.values()) == [(0, 7)] * 4  # which carries two abreast
 
 
 def test_limits_and_parents_are_waited_for() -> None:

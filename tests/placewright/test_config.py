@@ -34,8 +34,8 @@ def test_every_option_arrives(file: Path) -> None:
                     "[execution]\nparallel_total = 3\nparallel_per_host = 1\nparallel_out_of_host = 4\nparallel_into_host = 2\n"
                     "parallel_in_aggregate = rack-1:4,rack-2:2\npoll_interval = 0.5\naction_timeout = 60\nplan_max_age = 7\n"
                     "stall_timeout = 30\non_stall = force_complete\non_interrupt = abort\nundo_below = 50\nreplan = false\n"
-                    "[time_model]\nbandwidth_mb_per_s = 100\ndirty_mb_per_core_s = 2\nconvergence = post_copy\nlive_overhead = 1\ncold_overhead = 3\n"
-                    "live_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
+                    "[time_model]\nbandwidth_mb_per_s = 100\nhost_bandwidth_mb_per_s = 250\ndirty_mb_per_core_s = 2\nconvergence = post_copy\n"
+                    "live_overhead = 1\ncold_overhead = 3\nlive_per_source = 4\nlearn_hours = 2\nshared_storage = yes\n"
                     "[policy]\nsources = file:a.yaml\nsources = file:b.yaml\nopa_url = https://opa\n"
                     "vetoes = congress:a\ncongress_url = http://c\ncongress_auth = noauth\n"
                     "on_failure = last_good\nmemory = /m\nmax_age = 60\ntenant_marks = keep, cost\ntenant_weight = 2.5\nignored_flavors = big\n"
@@ -43,8 +43,8 @@ def test_every_option_arrives(file: Path) -> None:
     conf = load_config([file])
     assert gnocchi_settings(conf) == GnocchiSettings(resource_type="vm", cpu="c", cpu_aggregation="rate:max", cpu_interval_s=60, memory="m",
                                                      memory_aggregation="max", timeout_s=9)
-    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, dirty_mb_per_core_s=2, convergence="post_copy", live_overhead_s=1, cold_overhead_s=3,
-                                         shared_storage=True, live_per_source=4)
+    assert time_model(conf) == TimeModel(bandwidth_mb_per_s=100, host_bandwidth_mb_per_s=250, dirty_mb_per_core_s=2, convergence="post_copy",
+                                         live_overhead_s=1, cold_overhead_s=3, shared_storage=True, live_per_source=4)
     assert limits(conf) == Limits(total=3, per_host=1, out_of_host=4, into_host=2, in_aggregate={"rack-1": 4, "rack-2": 2}, poll_interval_s=0.5,
                                   action_timeout_s=60, stall_timeout_s=30, on_stall="force_complete", on_interrupt="abort")
     assert (conf.execution.plan_max_age, conf.execution.undo_below, conf.execution.replan) == (7, 50, False)

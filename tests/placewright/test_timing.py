@@ -1,16 +1,19 @@
 """What migrations on record teach about the next ones."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasources.nova import PastMigration
 from migrate.duration import TimeModel, cost_of
+from migrate.limits import Limits
+from migrate.schedule import timetable
 from optimizer.cluster import Cluster
 from placewright.timing import endless, learned
 from tests.migrate.instances import move, switch
@@ -54,7 +57,7 @@ def test_learned() -> None:
     source = Recorded(REGULAR)
     model, notes = learned(MODEL, CLUSTER, source, 48)
     assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
-    assert notes == ("Times are those of 5 live migrations on record: 3.0 s and 102 MiB/s.",)
+    assert notes == ("Times are those of 5 live migrations on record that had their hosts for themselves: 3.0 s and 102 MiB/s.",)
     assert source.since is not None
     assert datetime.now(UTC) - source.since == pytest.approx(timedelta(hours=48), abs=timedelta(seconds=5))
 
@@ -63,6 +66,7 @@ def test_learned() -> None:
     ([past(n, 1, 500, kind="migration") for n in range(10, 30)], 1),  # cold ones
     ([past(n, 7, 500) for n in range(10, 30)], 1),  # of servers that are gone
     ([past(10, 1, 500 + n) for n in range(20)], 2),  # at the same time from the same host
+    ([past(10, 1, 500, source=f"h{n}") for n in range(20)], 1),  # to the same host
 ])
 def test_what_does_not_count(more: list[PastMigration], at_once: int) -> None:
     model, _ = learned(replace(MODEL, live_per_source=at_once), CLUSTER, Recorded([*REGULAR, *more]), 24)
@@ -74,6 +78,24 @@ def test_the_time_in_the_queue_is_no_time_of_the_migration() -> None:
     until = [sum(3 + 10 * gib for gib in SIZES[:n + 1]) for n in range(len(SIZES))]
     model, _ = learned(MODEL, CLUSTER, Recorded([past(0, gib, end) for gib, end in zip(SIZES, until, strict=True)]), 24)
     assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4))
+
+
+@settings(max_examples=50, deadline=None)
+@given(abreast=st.sampled_from([1.0, 1.4, 2.0, 3.0]), at_once=st.integers(1, 3), seed=st.integers(0, 99), configured=st.none() | st.just(5000.0))
+def test_what_migrations_of_a_host_get_together(abreast: float, at_once: int, seed: int, configured: float | None) -> None:
+    """By the timetable of a plan in which hosts are shared by four at most, of which some are held up; after some that were alone."""
+    chance = random.Random(seed)
+    true = replace(MODEL, bandwidth_mb_per_s=102.4, host_bandwidth_mb_per_s=abreast * 102.4, live_overhead_s=3, live_per_source=at_once)
+    actions = [move(f"s{chance.choice(SIZES)}", *chance.sample("abcdef", 2), uuid=str(n)) for n in range(60)]
+    actions = [replace(one, cost=cost_of(CLUSTER, CLUSTER.server_by_id[one.input_parameters.resource_id], "live", true)) for one in actions]
+    spans = timetable(actions, true, Limits(total=12, per_host=4, poll_interval_s=0.01))
+    start = START + timedelta(days=1)
+    busy = [PastMigration(what.resource_id, what.source_node, what.destination_node, "live-migration", start + timedelta(seconds=begin),
+                          start + timedelta(seconds=end)) for one in actions for what, (begin, end) in [(one.input_parameters, spans[one.uuid])]]
+    model, notes = learned(replace(true, host_bandwidth_mb_per_s=configured), CLUSTER, Recorded([*REGULAR, *busy]), 24)
+    assert (model.live_overhead_s, model.bandwidth_mb_per_s) == pytest.approx((3, 102.4), rel=0.02)
+    assert model.abreast == pytest.approx(abreast, rel=0.05)
+    assert f"all of a host get {model.host_bandwidth_mb_per_s:.0f} MiB/s, by " in notes[0]
 
 
 @given(bandwidth=st.floats(20, 5000), share=st.floats(0, 0.6), assumed=st.floats(20, 5000))

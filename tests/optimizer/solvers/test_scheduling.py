@@ -31,7 +31,7 @@ def scheduling(draw: Any, most: int = 5) -> tuple[list[Task], Tasks]:
         tasks.append(Task(parents=parents, rank=draw(ranks), setup_s=draw(st.sampled_from([0.0, 1.5, 5.0])),
                           work_s=draw(st.sampled_from([0.0, 2.0, 7.3, 20.0])), links=(source, target), queued=draw(st.booleans()),
                           places=[0, *draw(st.sets(st.integers(1, 2)))]))
-    return tasks, compiled(tasks, room, draw(st.integers(1, 2)), draw(st.sampled_from([0.5, 2.0])))
+    return tasks, compiled(tasks, room, draw(st.integers(1, 2)), draw(st.sampled_from([1.0, 1.5, 2.0])), draw(st.sampled_from([0.5, 2.0])))
 
 
 @settings(max_examples=150, deadline=None)
@@ -67,23 +67,25 @@ def task(source: int, target: int, *parents: int, work_s: float = 10.0) -> Task:
 
 def test_tasks_of_one_link_are_not_begun_together_where_others_wait() -> None:
     """In pairs of one source each takes twice as long."""
-    tasks = compiled([task(0, 1), task(0, 2), task(3, 4), task(3, 5)], [2], 1, 1.0)
+    tasks = compiled([task(0, 1), task(0, 2), task(3, 4), task(3, 5)], [2], 1, 1.0, 1.0)
     assert last_s(tasks, range(4)) == 40
     assert last_s(tasks, shortest(tasks)) == lower_bound(tasks) == 20
 
 
 def test_the_longest_chain_begins_first() -> None:
-    tasks = compiled([task(0, 1), task(2, 3), task(4, 5), task(6, 7, 2), task(8, 9, 3)], [2], 1, 1.0)
+    tasks = compiled([task(0, 1), task(2, 3), task(4, 5), task(6, 7, 2), task(8, 9, 3)], [2], 1, 1.0, 1.0)
     assert last_s(tasks, range(5)) == 40
     assert last_s(tasks, shortest(tasks)) == lower_bound(tasks) == 30
 
 
 def test_an_order_that_cannot_be_bettered_stays() -> None:
-    tasks = compiled([task(n, n + 10) for n in range(6)], [3], 1, 1.0)
+    tasks = compiled([task(n, n + 10) for n in range(6)], [3], 1, 1.0, 1.0)
     assert shortest(tasks).tolist() == list(range(6))
 
 
 def test_a_link_takes_its_time_for_setups_too() -> None:
-    """Each setup holds half of the link at least where two may be there: 3 x (10 + 4 / 2)."""
-    tasks = compiled([Task(setup_s=4.0, work_s=10.0, links=(0, n), places=(0,)) for n in (1, 2, 3)], [2], 1, 1.0)
-    assert lower_bound(tasks) == 36
+    """Each setup holds half of the link at least where two may be there: 3 x (10 + 4 / 2); two abreast get as much as they would alone."""
+    tasks = [Task(setup_s=4.0, work_s=10.0, links=(0, n), places=(0,)) for n in (1, 2, 3)]
+    assert lower_bound(compiled(tasks, [2], 1, 1.0, 1.0)) == 36
+    assert lower_bound(compiled(tasks, [2], 1, 1.5, 1.0)) == 3 * (10 + 4 * 0.75) / 1.5
+    assert lower_bound(compiled(tasks, [2], 1, 2.0, 1.0)) == 3 * (10 + 4) / 2
