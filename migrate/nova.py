@@ -271,11 +271,13 @@ class NovaCloud:
         status = flight.record["status"]
         if status in _ENDED_WELL[what.migration_type] or status in _ENDED_BADLY:
             return self._ended(flight, status)
+        if what.migration_type == "live" and status == "running" and (seen := self._seen_running(flight)):
+            return self._progress(flight, status, seen)
         server = self._server(what.resource_id)
         if server is None:
             return Outcome("FAILED", f"{what.resource_name} was deleted while it was migrated")
-        if what.migration_type == "live":
-            return self._progress(flight, status)
+        if what.migration_type == "live" and status != "running":
+            return self._progress(flight, status, {})
         if status == _TO_CONFIRM and server["status"] == "VERIFY_RESIZE":
             return self._confirm(what)
         return Progress(None, status)
@@ -350,17 +352,19 @@ class NovaCloud:
             return f"it cannot be seen whether Nova is done: {error}"
         return "Nova still holds room on the other host" if held else ""
 
-    def _progress(self, flight: _Flight, status: str) -> Progress:
+    def _seen_running(self, flight: _Flight) -> dict[str, Any]:
+        """What Nova knows of a live migration that is running; empty when it has ended since, or its server is gone."""
+        try:
+            found: dict[str, Any] = self._call("GET", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")["migration"]
+        except _Refusal:
+            return {}
+        return found
+
+    def _progress(self, flight: _Flight, status: str, seen: Mapping[str, Any]) -> Progress:
         """How much of memory and disks is not left to copy; Nova knows it while the migration is running.
 
         Not what was copied: pages that are written meanwhile are copied again, so that this may exceed the whole.
         """
-        seen: dict[str, Any] = {}
-        if status == "running":
-            try:
-                seen = self._call("GET", f"/servers/{flight.what.resource_id}/migrations/{flight.record['id']}")["migration"]
-            except _Refusal:  # it ended between the two looks
-                return Progress(None, status)
         left, total = (sum(seen.get(f"{part}_{what}_bytes") or 0 for part in ("memory", "disk")) for what in ("remaining", "total"))
         if not total or seen.get("memory_remaining_bytes") is None:
             if self._is_down(flight.what.source_node):  # nobody goes on with it

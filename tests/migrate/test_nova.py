@@ -493,6 +493,16 @@ def test_progress_without_nova_compute_on_the_source(double, cloud, status):
     assert cloud.poll(handle) == Progress(0.0, f"{status}, but nova-compute on h1 is down")
 
 
+def test_a_running_migration_is_looked_at_with_two_requests(double, cloud):
+    """Its record, and its progress: many run at once, and Nova has other things to do."""
+    handle = started(cloud, LIVE)
+    double.record("running")
+    double.running = {"memory_remaining_bytes": 1 << 30, "memory_total_bytes": 4 << 30}
+    before = len(double.log)
+    assert cloud.poll(handle) == Progress(0.75, "1024 of 4096 MiB left to copy")
+    assert len(double.log) == before + 2
+
+
 def test_a_failed_migration_that_has_brought_the_server_over(double, cloud):
     """So Nova leaves it when nova-compute on the destination ends at the last moment."""
     handle = started(cloud, LIVE)
