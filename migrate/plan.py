@@ -301,13 +301,15 @@ def _input_faults(plan: Plan, index: int, action: Action) -> Iterator[str]:
             yield f"{where}.resource_id: {what.resource_id}, but cluster.hosts says {known} for {what.resource_name}"
 
 
-def check_plan_matches(plan: Plan, cluster: Cluster, now: datetime, max_age_s: float) -> None:
+def check_plan_matches(plan: Plan, cluster: Cluster, now: datetime, max_age_s: float, *, begun: bool = False) -> None:
     """Refuse (PlanError) a plan of another cluster, or one older than ``max_age_s``.
 
-    Names of hosts are alike in many clouds (compute-1), so their UUIDs decide. ``now`` carries a time zone.
+    Names of hosts are alike in many clouds (compute-1), so their UUIDs decide. ``now`` carries a time zone. Of a plan that was ``begun`` hosts may
+    have gone since, when one is left to know the cluster by.
     """
     differ = []
-    for name in sorted({name for action in plan.actions for name in action.hosts}):
+    names = {name for action in plan.actions for name in action.hosts}
+    for name in sorted((names & cluster.host_by_name.keys() if begun else None) or names):
         live, planned = cluster.host_by_name.get(name), plan.cluster.hosts[name]
         if live is None:
             differ.append(f"host {name} does not exist here")

@@ -104,7 +104,7 @@ def apply_plan(plan: Plan, source: CloudSource | SnapshotSource, *, limits: Limi
     parameters = strategy.parameters.parse(plan.strategy, dict(plan.parameters))
     before = source.cluster()
     limits = within(limits, before)
-    check_plan_matches(plan, before, datetime.now(UTC), math.inf if resume else max_age_s)
+    check_plan_matches(plan, before, datetime.now(UTC), math.inf if resume else max_age_s, begun=resume)
     before, notes = _with_load(source, before, strategy.load(parameters))
     policy = recalled(plan.policies, before).policy
     spent = used_up(policy, before, source, datetime.now(UTC))
@@ -245,7 +245,7 @@ def _promised(plan: Plan, before: Cluster) -> dict[str, float]:
         what = action.input_parameters
         if isinstance(what, ServiceStateInput):
             changes.append(ServiceChange(what.resource_name, what.state, what.disabled_reason or "", "before"))
-        elif what.resource_id in placement:
+        elif what.resource_id in placement and what.destination_node in before.host_by_name:
             placement[what.resource_id] = what.destination_node
     return summary(before, placement, changes)
 

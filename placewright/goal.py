@@ -47,7 +47,8 @@ def achieved(goal: Problem, plan: Plan, after: Cluster) -> Achieved | None:
     goal, there = _as_far_as_known(goal, after)
     now = placement_of(goal.cluster)
     moves = [action.input_parameters for action in plan.actions if isinstance(action.input_parameters, MigrateInput)]
-    wanted = {**now, **{what.resource_id: what.destination_node for what in moves if what.resource_id in now}}
+    wanted = {**now, **{what.resource_id: what.destination_node for what in moves
+                        if what.resource_id in now and what.destination_node in goal.cluster.host_by_name}}
     names = map(level_name, goal.levels)
     for name, *values in zip(names, goal.values(now), goal.values(wanted), goal.values(there), strict=True):
         if abs(values[0] - values[1]) > _SAME:
@@ -60,7 +61,7 @@ def worth(goal: Problem, seen: Cluster, to_come: Placement, server: str) -> bool
     goal, there = _as_far_as_known(goal, seen)
     if server not in there:
         return True
-    made = {**there, **{one: host for one, host in to_come.items() if one in there}}
+    made = {**there, **{one: host for one, host in to_come.items() if one in there and host in goal.cluster.host_by_name}}
     return better(goal.values(made), goal.values({**made, server: there[server]}))
 
 

@@ -234,6 +234,13 @@ def test_of_another_cluster(hosts, message):
     assert "made for cluster 'east', this is 'west'" in str(caught.value)
 
 
+def test_a_plan_that_was_begun_goes_on_without_hosts_that_have_gone():
+    check_plan_matches(PLAN, replace(HERE, hosts=HERE.hosts[:1]), NOW, max_age_s=3600, begun=True)
+    for hosts in ((), (Host(id="other", name="h1", inventory={}),)):  # none to know the cloud by, or another one
+        with pytest.raises(PlanError, match="made for cluster 'east', this is 'west'"):
+            check_plan_matches(PLAN, replace(HERE, name="west", hosts=hosts), NOW, max_age_s=3600, begun=True)
+
+
 def test_too_old():
     with pytest.raises(PlanError, match=r"too old: made 30 minutes ago .*, the limit is 29 minutes"):
         check_plan_matches(PLAN, HERE, NOW, max_age_s=29 * 60)

@@ -85,6 +85,26 @@ def test_the_promise_is_kept(site: Site, name: str, given: dict[str, Any]) -> No
     assert document["promised"] == document["reached"] == dict(plan.after)
 
 
+def test_a_plan_goes_on_without_a_host_that_has_gone(site: Site) -> None:
+    """What was to go there is skipped, and planned again where there is another place."""
+    plan = site.audit(cluster_of(), "host_maintenance", maintenance_node="a")
+    lost = sorted({host for action in plan.actions for host in action.hosts} - {"a"})[0]
+    left = cluster_of()
+    site.write(replace(left, hosts=tuple(host for host in left.hosts if host.name != lost),
+                       servers=tuple(one for one in left.servers if one.host != lost)))
+    with pytest.raises(PlanError, match=f"host {lost} does not exist here"):
+        site.apply(plan)
+    outcome = apply_plan(plan, SnapshotSource(site.path), limits=Limits(), model=TimeModel(), max_age_s=60, advised=False, seed=0, pace=0,
+                         report=site.events.append, confirm=lambda cluster: True, resume=True, replan_threads=1)
+    assert outcome is not None
+    assert outcome.follow_up is not None
+    skipped = [done for done in outcome.report.actions if done.state == "SKIPPED"]
+    assert skipped
+    assert all(done.text == f"host {lost} does not exist any more" for done in skipped)
+    assert {done.state for done in outcome.report.actions if done not in skipped} == {"SUCCEEDED"}
+    assert outcome.after.servers_on["a"] == ()
+
+
 def test_no_is_no(site: Site) -> None:
     plan = site.audit(cluster_of(), "host_maintenance", maintenance_node="a")
     assert site.apply(plan, yes=False) is None
