@@ -40,7 +40,7 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
     Cold ones are no measure: their times on record hold the waiting for whoever confirms them.
     """
     history = source.history(datetime.now(UTC) - timedelta(hours=hours)) if hours else None
-    flights = list(_flights([past for past in history or () if past.kind == "live-migration"], model.live_per_source))
+    flights = _flights([past for past in history or () if past.kind == "live-migration"], model.live_per_source)
     by_host = defaultdict(list)
     for flight in flights:
         for host in flight.hosts:
@@ -60,10 +60,10 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
     better = _consistent(model, cluster, alone)
     said = f"Times are those of {len(alone)} live migrations on record that had their hosts for themselves: {better.live_overhead_s:.1f} s and " \
            f"{better.bandwidth_mb_per_s:.0f} MiB/s"
-    together = _together(better, cluster, shared[-_MOST_SHARED:])
-    if together == better:
+    bandwidth = _together_mb_per_s(better, cluster, shared[-_MOST_SHARED:])
+    if bandwidth is None:
         return better, (f"{said}.",)
-    return together, (f"{said}; all of a host get {together.host_bandwidth_mb_per_s:.0f} MiB/s, by {len(shared)} others.",)
+    return replace(better, host_bandwidth_mb_per_s=bandwidth), (f"{said}; by others, all migrations of a host together get {bandwidth:.0f} MiB/s.",)
 
 
 def _flights(past: Sequence[PastMigration], at_once: int) -> Sequence[_Flight]:
@@ -88,8 +88,11 @@ def _spans(flight: _Flight, *at_its_hosts: Sequence[_Flight]) -> _Spans:
             for now, then in pairwise(moments)]
 
 
-def _together(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, _Spans]]) -> TimeModel:
-    """The model by which migrations that shared hosts have copied what they had to: least absolute deviations, as some were held up."""
+def _together_mb_per_s(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, _Spans]]) -> float | None:
+    """What the migrations of a host get together, by those that shared one; None where too few of them tell.
+
+    It is what makes them have copied, from their beginning to their end, what they had to: by least absolute deviations, as some were held up.
+    """
     def copied_s(spans: _Spans, abreast: float) -> float:
         """What was copied, in seconds of one alone."""
         overhead, copied = model.live_overhead_s, 0.0
@@ -102,10 +105,9 @@ def _together(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server
     telling = [(cost_of(cluster, server, "live", model).expected_s - model.live_overhead_s, spans) for server, spans in samples
                if copied_s(spans, most) - copied_s(spans, 1) >= _SLOWED_S]
     if len(telling) < MIN_SAMPLES:
-        return model
-
+        return None
     abreast = min(np.linspace(1, most, _TRIED), key=lambda trial: sum(abs(copied_s(spans, trial) - wanted_s) for wanted_s, spans in telling))
-    return replace(model, host_bandwidth_mb_per_s=float(abreast) * model.bandwidth_mb_per_s)
+    return float(abreast) * model.bandwidth_mb_per_s
 
 
 def _consistent(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, float]]) -> TimeModel:
