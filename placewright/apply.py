@@ -202,8 +202,8 @@ class _Watch:
     seen: Cluster
 
     def observe(self, servers: Collection[str], hosts: Collection[str]) -> Cluster:
-        """The cluster with these servers and hosts read afresh."""
-        self.seen = self.source.observe(self.seen, servers, hosts)
+        """The cluster with these servers and hosts read afresh; of a host that has gone there is nothing to read."""
+        self.seen = self.source.observe(self.seen, servers, self.seen.host_by_name.keys() & hosts)
         return self.seen
 
     def afterwards(self) -> tuple[Cluster, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """A plan carried out in the simulator, and what is said about it afterwards."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,3 +183,15 @@ def test_what_was_done_is_told_although_the_cloud_cannot_be_read_afterwards(kind
     seen, notes = _Watch(kind("c", GnocchiSettings()), cluster_of()).afterwards()
     assert seen == cluster_of()
     assert notes == (f"The cloud could not be read afterwards ({why}); figures and places are those seen last.",)
+
+
+class Asked(CloudSource):
+    """A cloud that tells which hosts were asked for."""
+
+    def observe(self, cluster: Cluster, servers: Collection[str], hosts: Collection[str]) -> Cluster:
+        return replace(cluster, name=",".join(sorted(hosts)))
+
+
+def test_a_host_that_has_gone_is_not_asked_for() -> None:
+    """There would be no answer, and with none nothing else could be started."""
+    assert _Watch(Asked("c", GnocchiSettings()), cluster_of()).observe({"s0"}, {"a", "gone"}).name == "a"
