@@ -37,8 +37,8 @@ class TimeModel:
     bandwidth_mb_per_s
         What one migration alone gets between two hosts, MiB/s. Default 500: less than half of a 10 Gbit/s link.
     host_bandwidth_mb_per_s
-        What all migrations from and to a host get together, MiB/s. Default: no more than one of them alone. It is
-        more where a single stream does not fill the link.
+        What all migrations from and to a host get together, MiB/s; less than one of them alone counts as that.
+        Default: as one of them alone. It is more where a single stream does not fill the link.
     dirty_mb_per_core_s
         What a busy core writes to memory that was copied already, MiB/s. Default 20, an assumption; it depends on
         what the server does. How many cores are busy is measured, or taken as half of the flavor's.

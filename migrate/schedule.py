@@ -13,8 +13,8 @@ def timetable(actions: Sequence[Action], model: TimeModel, limits: Limits) -> Ma
     """Action uuid -> when it starts and ends, in seconds from the beginning, when nothing goes wrong and nobody else migrates.
 
     An action starts when its parents have ended and the limits allow it, those first that come first; its end is noticed at the next look
-    (``poll_interval_s``). Migrations that share a host share its bandwidth, and a host sends ``live_per_source`` at once (list scheduling: Graham,
-    "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969).
+    (``poll_interval_s``). Migrations of a host share its bandwidth where it does not do for all of them, and it sends ``live_per_source`` at once
+    (list scheduling: Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 17, 1969).
     """
     begin, end = played(_tasks(actions, model, limits), range(len(actions)))
     return {action.uuid: span for action, span in zip(actions, zip(begin.tolist(), end.tolist(), strict=True), strict=True)}

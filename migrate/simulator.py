@@ -1,7 +1,7 @@
 """A cloud that exists only here: the same interface as Nova, a clock of its own, and faults on request.
 
 The present state is one immutable Cluster, replaced at every change. Durations come from the time model; migrations
-that share a host share its bandwidth. Like Nova, it refuses a migration that breaks a rule.
+of a host share its bandwidth where it does not do for all of them. Like Nova, it refuses a migration that breaks a rule.
 """
 
 import random

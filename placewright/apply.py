@@ -238,14 +238,16 @@ def _with_usage_of(before: Cluster, after: Cluster) -> Cluster:
 
 
 def _promised(plan: Plan, before: Cluster) -> dict[str, float]:
-    """The figures of the planned placement and services under the load of before."""
+    """The figures of the planned placement and services under the load of before; none where a host has gone since the plan was begun."""
     placement = dict(placement_of(before))
     changes = []
     for action in plan.actions:
         what = action.input_parameters
         if isinstance(what, ServiceStateInput):
             changes.append(ServiceChange(what.resource_name, what.state, what.disabled_reason or "", "before"))
-        elif what.resource_id in placement and what.destination_node in before.host_by_name:
+        elif what.destination_node not in before.host_by_name:
+            return {}
+        elif what.resource_id in placement:
             placement[what.resource_id] = what.destination_node
     return summary(before, placement, changes)
 

@@ -66,7 +66,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
     "time_model": [
         cfg.FloatOpt("bandwidth_mb_per_s", default=_TIME.bandwidth_mb_per_s, min=0.1, help="MiB/s that one migration gets between two hosts."),
         cfg.FloatOpt("host_bandwidth_mb_per_s", min=0.1,
-                     help="MiB/s that all migrations from and to a host get together; unset: no more than one of them alone."),
+                     help="MiB/s that all migrations from and to a host get together, no less than one of them alone; unset: as "
+                          "much as one of them alone."),
         cfg.FloatOpt("dirty_mb_per_core_s", default=_TIME.dirty_mb_per_core_s, min=0,
                      help="MiB/s that a busy core of a server writes to its memory. Busy cores are measured where a strategy reads the load, else "
                           "half of the flavor's vCPUs."),
@@ -120,7 +121,7 @@ def load_config(files: Sequence[Path | str]) -> cfg.ConfigOpts:
         conf([], project="placewright", default_config_files=[str(name) for name in files], default_config_dirs=[])
     except (cfg.Error, ValueError) as error:
         raise PlacewrightError(f"config file {named}: {error}") from None
-    if faults := list(_faults(conf, files)):
+    if faults := list(_faults(conf, files)) or list(_contradictions(conf)):
         raise PlacewrightError(f"config file {named}: {len(faults)} fault{'s' if len(faults) > 1 else ''}" + "".join(f"\n  {one}" for one in faults))
     return conf
 
@@ -138,6 +139,14 @@ def _faults(conf: cfg.ConfigOpts, files: Sequence[Path | str]) -> Iterator[str]:
             except (cfg.Error, ValueError) as error:
                 value = given.get(group, {}).get(option.name, ["?"])[-1]
                 yield f"[{group}] {option.name} = {value}: {str(error).rpartition('is not valid: ')[2]}"
+
+
+def _contradictions(conf: cfg.ConfigOpts) -> Iterator[str]:
+    """Values that are right by themselves."""
+    alone, together = conf.time_model.bandwidth_mb_per_s, conf.time_model.host_bandwidth_mb_per_s
+    if together is not None and together < alone:
+        yield (f"[time_model] host_bandwidth_mb_per_s = {together:g}: one migration alone gets more (bandwidth_mb_per_s = {alone:g}); need as much "
+               "or more")
 
 
 def _unknown(given: Mapping[str, Mapping[str, object]]) -> Iterator[str]:

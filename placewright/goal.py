@@ -40,15 +40,16 @@ def goal_of(plan: Plan, strategy: Strategy, parameters: Parameters, policy: Poli
 
 
 def achieved(goal: Problem, plan: Plan, after: Cluster) -> Achieved | None:
-    """What came of the goal; None for a plan that was to improve no level of it.
+    """What came of the goal; None for a plan that was to improve no level of it, or to bring a server to a host that the goal does not know.
 
     Servers that are new do not count, nor do those that are gone, or on a host that is new.
     """
     goal, there = _as_far_as_known(goal, after)
     now = placement_of(goal.cluster)
     moves = [action.input_parameters for action in plan.actions if isinstance(action.input_parameters, MigrateInput)]
-    wanted = {**now, **{what.resource_id: what.destination_node for what in moves
-                        if what.resource_id in now and what.destination_node in goal.cluster.host_by_name}}
+    if any(what.destination_node not in goal.cluster.host_by_name for what in moves):
+        return None
+    wanted = {**now, **{what.resource_id: what.destination_node for what in moves if what.resource_id in now}}
     names = map(level_name, goal.levels)
     for name, *values in zip(names, goal.values(now), goal.values(wanted), goal.values(there), strict=True):
         if abs(values[0] - values[1]) > _SAME:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from migrate.executor import ActionReport
 from migrate.plan import MigrateInput
-from optimizer.cluster import Cluster
+from optimizer.cluster import Cluster, Server
 from optimizer.load import Metric
 from placewright.picture import LETTER, Box, axis_end, clock, has_load, percent_used, short
 
@@ -129,22 +129,29 @@ def timeline(actions: Sequence[ActionReport], seconds: float) -> Timeline:
 
 
 def courses(before: Cluster, after: Cluster, actions: Sequence[ActionReport], seconds: float, metric: Metric, limit_percent: float | None) -> Courses:
-    """The load of hosts over time, a server's being that of before; it is where it runs, so that it goes over when its migration ends."""
+    """The load of hosts over time, a server's being that of before; it is where it runs, so that it goes over when its migration ends.
+
+    A server begins where the first of its migrations found it: when a plan goes on, ``before`` has the first part behind it.
+    """
     measured = has_load(before, after)
     ended = [(done.ended_s, done.action.input_parameters) for done in actions if done.state == "SUCCEEDED" and done.ended_s is not None]
     moves = sorted(((end, what) for end, what in ended if isinstance(what, MigrateInput)), key=lambda move: move[0])
-    there = {host.name: {server.id: server for server in before.servers_on[host.name]} for host in before.hosts}
+    began = {what.resource_id: what.source_node for _, what in reversed(moves)}
+    there: dict[str, dict[str, Server]] = {host.name: {} for host in before.hosts}
+    for server in before.servers:
+        there.get(began.get(server.id, server.host), {})[server.id] = server
+    carried = {host: len(some) for host, some in there.items()}
     steps: dict[str, list[tuple[float, float]]] = {}
     for end, what in moves:
-        server = before.server_by_id.get(what.resource_id)
+        moved = before.server_by_id.get(what.resource_id)
         for host in (what.source_node, what.destination_node):
             known = before.host_by_name.get(host)
-            if server is None or known is None:  # they came after the plan had begun
+            if moved is None or known is None:  # they came after the plan had begun
                 continue
             course = steps.setdefault(host, [(0.0, percent_used(known, there[host].values(), metric, measured))])
-            there[host].pop(server.id, None)
+            there[host].pop(moved.id, None)
             if host == what.destination_node:
-                there[host][server.id] = server
+                there[host][moved.id] = moved
             course.append((end, percent_used(known, there[host].values(), metric, measured)))
     whole = max([seconds, 1.0, *(end for end, _ in moves)])
     scale = (COURSE_WIDTH - COURSE_NAMES - COURSE_FIGURES) / whole
@@ -157,7 +164,7 @@ def courses(before: Cluster, after: Cluster, actions: Sequence[ActionReport], se
         rows.append(Course(
             short(host, COURSE_NAMES - 6), number * (COURSE_HEIGHT + COURSE_GAP),
             f"M{COURSE_NAMES} {COURSE_HEIGHT}{path}H{COURSE_NAMES + whole * scale:.2f}V{COURSE_HEIGHT}Z", f"{first:.0f} → {last:.0f} %",
-            f"{host}: {first:.0f} % -> {last:.0f} %, at most {highest:.0f} %, {len(before.servers_on[host])} -> {len(there[host])} servers"))
+            f"{host}: {first:.0f} % -> {last:.0f} %, at most {highest:.0f} %, {carried[host]} -> {len(there[host])} servers"))
     limit = None if limit_percent is None or not 0 < limit_percent < top else round(COURSE_HEIGHT * (1 - limit_percent / top), 2)
     ticks = tuple((round(COURSE_NAMES + at * scale, 2), clock(at)) for at in _steps(whole, 4))
     return Courses(tuple(rows), len(steps), top, limit, ticks, len(rows) * (COURSE_HEIGHT + COURSE_GAP))

@@ -36,11 +36,11 @@ class _Flight:
 def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) -> tuple[TimeModel, tuple[str, ...]]:
     """The time model as the live migrations of the last hours have it, and a note on it.
 
-    Those that had both of their hosts for themselves give overhead and bandwidth, then the others what a host's migrations get together.
-    Cold ones are no measure: their times on record hold the waiting for whoever confirms them.
+    Those beside which no other was at their hosts give overhead and bandwidth, then the others what a host's migrations get together.
+    Cold ones are not looked at: their times on record hold the waiting for whoever confirms them.
     """
     history = source.history(datetime.now(UTC) - timedelta(hours=hours)) if hours else None
-    flights = _flights([past for past in history or () if past.kind == "live-migration"], model.live_per_source)
+    flights = _flights([past for past in history or () if past.kind == "live-migration" and past.ended > past.began], model.live_per_source)
     by_host = defaultdict(list)
     for flight in flights:
         for host in flight.hosts:
@@ -58,7 +58,7 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
     if len(alone) < MIN_SAMPLES:
         return model, ()
     better = _consistent(model, cluster, alone)
-    said = f"Times are those of {len(alone)} live migrations on record that had their hosts for themselves: {better.live_overhead_s:.1f} s and " \
+    said = f"Times are those of {len(alone)} live migrations on record beside no other at their hosts: {better.live_overhead_s:.1f} s and " \
            f"{better.bandwidth_mb_per_s:.0f} MiB/s"
     bandwidth = _together_mb_per_s(better, cluster, shared[-_MOST_SHARED:])
     if bandwidth is None:
@@ -74,8 +74,8 @@ def _flights(past: Sequence[PastMigration], at_once: int) -> Sequence[_Flight]:
         begin, end = one.began.timestamp(), one.ended.timestamp()
         before = sorted(other for other in ends_of[one.source] if other > begin)
         ends_of[one.source] = [*before, end]
-        if len(before) >= at_once:
-            begin = min(before[-at_once], end)
+        if len(before) >= at_once and before[-at_once] < end:  # else it was not queued
+            begin = before[-at_once]
         found.append(_Flight(one.server, (one.source, one.destination), begin, end))
     return sorted(found, key=lambda flight: flight.end)
 
@@ -91,7 +91,8 @@ def _spans(flight: _Flight, *at_its_hosts: Sequence[_Flight]) -> _Spans:
 def _together_mb_per_s(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, _Spans]]) -> float | None:
     """What the migrations of a host get together, by those that shared one; None where too few of them tell.
 
-    It is what makes them have copied, from their beginning to their end, what they had to: by least absolute deviations, as some were held up.
+    By what each of them has copied, so many went abreast, or more than it saw; of these numbers the least absolute deviations are taken, since some
+    were held up by something else.
     """
     def copied_s(spans: _Spans, abreast: float) -> float:
         """What was copied, in seconds of one alone."""
@@ -101,13 +102,18 @@ def _together_mb_per_s(model: TimeModel, cluster: Cluster, samples: Sequence[tup
             overhead = max(0.0, overhead - seconds)
         return copied
 
-    most = max((count for _, spans in samples for _, count in spans), default=1)
-    telling = [(cost_of(cluster, server, "live", model).expected_s - model.live_overhead_s, spans) for server, spans in samples
-               if copied_s(spans, most) - copied_s(spans, 1) >= _SLOWED_S]
-    if len(telling) < MIN_SAMPLES:
+    told, seen = [], []
+    for server, spans in samples:
+        counts = sorted({1, *(count for _, count in spans)})
+        copied = [copied_s(spans, count) for count in counts]  # and in a straight line between two of them
+        if copied[-1] - copied[0] >= _SLOWED_S:
+            told.append(np.interp(cost_of(cluster, server, "live", model).expected_s - model.live_overhead_s, copied, counts))
+            seen.append(counts[-1])
+    if len(told) < MIN_SAMPLES:
         return None
-    abreast = min(np.linspace(1, most, _TRIED), key=lambda trial: sum(abs(copied_s(spans, trial) - wanted_s) for wanted_s, spans in telling))
-    return float(abreast) * model.bandwidth_mb_per_s
+    trials = np.geomspace(1, max(seen), _TRIED)
+    off = np.abs(np.minimum(trials[:, None], np.array(seen)) - np.array(told)).sum(axis=1)
+    return float(trials[off.argmin()]) * model.bandwidth_mb_per_s
 
 
 def _consistent(model: TimeModel, cluster: Cluster, samples: Sequence[tuple[Server, float]]) -> TimeModel:

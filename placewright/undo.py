@@ -40,7 +40,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     say("reading hosts and servers")
     cluster = without_partial_load(source.cluster())
     limits = within(limits, cluster)
-    check_plan_matches(plan, cluster, datetime.now(UTC), math.inf)
+    check_plan_matches(plan, cluster, datetime.now(UTC), math.inf, begun=True)
     done = replace(plan, actions=tuple(action for action in plan.actions if action.uuid in entries and entries[action.uuid].state == "SUCCEEDED"))
     homes, notes = _homes(done, cluster)
     services = tuple(_services(done, cluster))
@@ -75,7 +75,7 @@ def _kept_away(problem: Problem, homes: Mapping[str, str], reached: Placement) -
 
 
 def _homes(done: Plan, cluster: Cluster) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Server id -> where it was before the plan, and notes on those that are not where the plan has brought them."""
+    """Server id -> where it was before the plan, and notes on those that are not where the plan has brought them, or have no home."""
     first: dict[str, str] = {}
     last: dict[str, MigrateInput] = {}
     for what in (action.input_parameters for action in done.actions):
@@ -89,6 +89,8 @@ def _homes(done: Plan, cluster: Cluster) -> tuple[dict[str, str], tuple[str, ...
             notes.append(f"{what.resource_name} does not exist any more.")
         elif server.host != what.destination_node:
             notes.append(f"{server.name} is left alone: it is on {server.host}, and the plan brought it to {what.destination_node}.")
+        elif first[key] not in cluster.host_by_name:
+            notes.append(f"{server.name} is left alone: host {first[key]} does not exist any more.")
         elif first[key] != server.host:
             homes[key] = first[key]
     return homes, tuple(notes)
@@ -99,7 +101,7 @@ def _services(done: Plan, cluster: Cluster) -> Iterator[ServiceChange]:
     switched = [action.input_parameters for action in done.actions if isinstance(action.input_parameters, ServiceStateInput)]
     first, last = {what.resource_name: what.state for what in reversed(switched)}, {what.resource_name: what.state for what in switched}
     for host in last:
-        if first[host] == last[host] == cluster.host_by_name[host].status:
+        if host in cluster.host_by_name and first[host] == last[host] == cluster.host_by_name[host].status:
             reason = f"as before plan {done.uuid}"
             yield ServiceChange(host, "enabled", reason, "before") if last[host] == "disabled" else ServiceChange(host, "disabled", reason, "after")
 

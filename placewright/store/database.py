@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Database:
         with self.transaction(doing) as connection:
             missing = TABLES.tables.keys() - inspect(connection).get_table_names()
         if missing:
-            with self.lock("tables", wait=True), self.transaction(doing) as connection:
+            with self.lock("placewright-tables", wait=True), self.transaction(doing) as connection:
                 TABLES.create_all(connection)
 
     def _open_file(self, file: str | None) -> None:
@@ -78,21 +78,18 @@ class Database:
             address = f"file://{Path(self._url.database or '').resolve()}.locks"
         else:
             address = self._url.set(drivername=_SERVERS[self._engine.dialect.name][0]).render_as_string(hide_password=False)
-        try:
-            coordinator = get_coordinator(address, f"{socket.gethostname()}-{os.getpid()}".encode())
-            coordinator.start()
-        except (ToozError, ImportError) as error:
-            raise JournalError(f"database {self._url.render_as_string()}: cannot be used for locks: {error}") from error
-        try:
-            lock = coordinator.get_lock(name.encode())
-            if not lock.acquire(blocking=wait):
-                raise Locked(f"{name} is held by another program")
+        with ExitStack() as held:
             try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            coordinator.stop()
+                coordinator = get_coordinator(address, f"{socket.gethostname()}-{os.getpid()}".encode())
+                coordinator.start()
+                held.callback(coordinator.stop)
+                lock = coordinator.get_lock(name.encode())
+                if not lock.acquire(blocking=wait):
+                    raise Locked(f"{name} is held by another program")
+                held.callback(lock.release)
+            except (ToozError, ImportError, OSError) as error:
+                raise JournalError(f"database {self._url.render_as_string()}: cannot be used for locks: {error}") from error
+            yield
 
 
 def _wait_for_the_disk(connection: Any, record: object) -> None:

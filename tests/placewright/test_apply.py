@@ -104,6 +104,7 @@ def test_a_plan_goes_on_without_a_host_that_has_gone(site: Site) -> None:
     assert all(done.text == f"host {lost} does not exist any more" for done in skipped)
     assert {done.state for done in outcome.report.actions if done not in skipped} == {"SUCCEEDED"}
     assert outcome.after.servers_on["a"] == ()
+    assert (outcome.promised, outcome.achieved) == ({}, None), "nobody knows what the host would have been good for"
 
 
 def test_no_is_no(site: Site) -> None:

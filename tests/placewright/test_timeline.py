@@ -157,6 +157,16 @@ def test_the_highest_load_is_told_and_those_of_which_most_changed_come_first():
     assert (found.limit, found.top) == (None, 100)
 
 
+def test_a_plan_that_goes_on_is_shown_from_its_beginning():
+    """a -> b -> c in the program before, c -> d in this one."""
+    before = make_cluster([make_host(name) for name in "abcd"], [make_server("s1", "c", cpu_cores=4.0)], load=LOAD)
+    after = before.with_servers(tuple(replace(one, host="d") for one in before.servers))
+    moves = [ran(1, 0.0, 10.0), ran(1, 10.0, 20.0, hosts=("b", "c")), ran(1, 50.0, 60.0, hosts=("c", "d"))]
+    found = courses(before, after, moves, 60.0, "cpu", None)
+    assert [row.title for row in found.rows] == ["a: 50 % -> 0 %, at most 50 %, 1 -> 0 servers", "b: 0 % -> 0 %, at most 50 %, 0 -> 0 servers",
+                                                 "c: 0 % -> 0 %, at most 50 %, 0 -> 0 servers", "d: 0 % -> 50 %, at most 50 %, 0 -> 1 servers"]
+
+
 def test_as_many_hosts_as_there_is_room_for():
     hosts = [f"h{n}" for n in range(60)]
     before = make_cluster([make_host(host) for host in hosts], [make_server(f"s{n}", f"h{n}") for n in range(59)])

@@ -120,6 +120,15 @@ def test_who_was_moved_since_or_is_gone_is_left_alone(drained: Site) -> None:
     assert "3 of 3 servers return" in undo.message
 
 
+def test_a_host_that_has_gone_is_nobody_s_home(drained: Site) -> None:
+    moved = {action.input_parameters.resource_name for action in drained.plan.actions if action.action_type == "migrate"}
+    drained.now = replace(drained.now, hosts=tuple(host for host in drained.now.hosts if host.name != "a"))
+    undone = drained.undo()
+    assert undone.actions == ()
+    assert {note for note in undone.notes if "does not exist" in note} == {f"{name} is left alone: host a does not exist any more." for name in moved}
+    assert moved
+
+
 def test_a_service_that_others_have_switched_since_is_left_alone(drained: Site) -> None:
     drained.now = replace(drained.now, hosts=tuple(replace(host, status="enabled") for host in drained.now.hosts))
     assert "5 of 5 servers return, 0 services" in drained.undo().message

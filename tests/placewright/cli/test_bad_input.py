@@ -234,6 +234,7 @@ def test_plan_of_a_strategy_that_is_gone(run: Run, snapshot: Path, plan: Path) -
     ("[execution]\nstall_timeout = 0\n", ["stall_timeout", "0"]),
     ("[time_model]\nbandwidth_mb_per_s = 0\n", ["bandwidth_mb_per_s", "0"]),
     ("[time_model]\nhost_bandwidth_mb_per_s = no\n", ["host_bandwidth_mb_per_s", "no"]),
+    ("[time_model]\nhost_bandwidth_mb_per_s = 100\n", ["host_bandwidth_mb_per_s = 100", "bandwidth_mb_per_s = 500"]),
     ("[time_model]\nconvergence = pre_copy\n", ["convergence = pre_copy", "none, auto_converge, post_copy"]),
     ("[time_model]\nshared_storage = perhaps\n", ["shared_storage", "perhaps"]),
     ("[solver]\nthreads = -1\n", ["threads", "-1"]),

@@ -75,6 +75,14 @@ def test_all_that_open_a_new_database_at_once_can_use_it(attempt: int, tmp_path:
     assert together(f"sqlite:///{tmp_path}/x.db") == [None] * 4
 
 
+def test_a_lock_that_cannot_be_had(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    database = Database(url)
+    (tmp_path / "x.db.locks" / "x").mkdir(parents=True)
+    with pytest.raises(JournalError, match=r"cannot be used for locks: .*Is a directory"), database.lock("x"):
+        pass
+
+
 def test_a_lock_is_held_by_one_program_and_ends_with_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     holder = subprocess.Popen([sys.executable, "-c", HOLD, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
