@@ -5,7 +5,7 @@ since the plan was made is SKIPPED with the reason, and the rest goes on. docs/e
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrate.cloud import CallFailed, Cloud, Handle, NotNow, Outcome, Trace
@@ -177,7 +177,7 @@ class _Run:
             self._follow(step)
         while True:
             arrived = [step for step in self._ongoing() if step.arrived]
-            ready = self._ready()
+            ready = self._ready(arrived)  # one look at the cloud does for both
             if not arrived and not ready:
                 return
             cluster = self._look(arrived + ready)
@@ -194,21 +194,23 @@ class _Run:
     def _pending(self) -> list[_Step]:
         return [step for step in self._steps.values() if step.state == "PENDING"]
 
-    def _ready(self) -> list[_Step]:
-        """Those that may start together, in the plan's order; switching a service is no load and always may."""
-        traffic, ready = Traffic(self._limits, _migrations(self._ongoing())), list[_Step]()
+    def _ready(self, arrived: Sequence[_Step]) -> list[_Step]:
+        """Those that may start together once some are over, in the plan's order; switching a service is no load and always may."""
+        ending = {step.action.uuid for step in arrived}
+        traffic = Traffic(self._limits, _migrations([step for step in self._ongoing() if step.action.uuid not in ending]))
+        ready = list[_Step]()
         for step in self._pending():
             what = step.action.input_parameters
             if isinstance(what, ServiceStateInput):
-                ready += [step] if self._is_due(step) else []
-            elif not traffic.full and self._is_due(step) and traffic.admits(what):
+                ready += [step] if self._is_due(step, ending) else []
+            elif not traffic.full and self._is_due(step, ending) and traffic.admits(what):
                 ready.append(step)
         return ready
 
-    def _is_due(self, step: _Step) -> bool:
-        if step.action.uuid in self._waiting or self._cloud.now() < step.not_before:
+    def _is_due(self, step: _Step, ending: Collection[str]) -> bool:
+        if (step.action.uuid in self._waiting and not ending) or self._cloud.now() < step.not_before:
             return False
-        return all(self._steps[uuid].over for uuid in step.action.parents)
+        return all(uuid in ending or self._steps[uuid].over for uuid in step.action.parents)
 
     def _look(self, steps: Sequence[_Step]) -> Cluster | None:
         """The live cluster; None when it cannot be read now. When it stays so, nothing more is started."""

@@ -276,6 +276,24 @@ def test_success_is_verified():
     assert text(done, "a>h2") == "completed, but a is on h3"
 
 
+class Counted(SimulatedCloud):
+    """Remembers when it was looked at, and for which servers."""
+
+    def observe(self, servers, hosts):
+        self.looks = [*getattr(self, "looks", []), (self.now(), set(servers))]
+        return super().observe(servers, hosts)
+
+
+def test_one_look_verifies_what_has_ended_and_starts_what_has_waited_for_it():
+    """A look takes Nova a good deal of work. One waits for its parent, the other for room under the limits."""
+    cloud = Counted(replace(START, hosts=tuple(host(name, 9) for name in ("h1", "h2", "h3"))), rules)
+    done = execute(plan(move("a", "h1", "h2"), move("b", "h1", "h3", "a>h2"), move("c", "h1", "h3")), cloud, rules, replace(LIMITS, total=1),
+                   lambda event: None, NoJournal())
+    assert set(states(done).values()) == {"SUCCEEDED"}
+    assert [servers for _, servers in cloud.looks] == [{"a"}, {"a", "b"}, {"b", "c"}, {"c"}]
+    assert len({moment for moment, _ in cloud.looks}) == 4
+
+
 # ---- a cloud that does not answer
 
 
