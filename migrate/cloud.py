@@ -34,10 +34,14 @@ class NotNow(CallFailed):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an action ended, with the cloud's own words where it gave any; NOT_BEGUN when the request for it came to nothing."""
+    """How an action ended, with the cloud's own words where it gave any; NOT_BEGUN when the request for it came to nothing.
+
+    ``took_s``: how long the cloud itself was at it, where it tells.
+    """
 
     state: Literal["SUCCEEDED", "FAILED", "NOT_BEGUN"]
     text: str = ""
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,8 @@ class TimeModel:
     live_per_source
         Live migrations that a host sends at once, the others are queued there. Default 1, that of Nova's
         max_concurrent_live_migrations.
+    handling_s
+        What passes besides: until a migration is asked for, seen to be over and verified. Default 0.
     """
 
     bandwidth_mb_per_s: float = 500.0
@@ -65,6 +67,7 @@ class TimeModel:
     cold_overhead_s: float = 30.0
     shared_storage: bool = False
     live_per_source: int = 1
+    handling_s: float = 0.0
 
     @property
     def abreast(self) -> float:
@@ -73,7 +76,7 @@ class TimeModel:
 
     def overhead_s(self, migration_type: Way) -> float:
         """The seconds that do not depend on what is copied."""
-        return self.live_overhead_s if migration_type == "live" else self.cold_overhead_s
+        return self.handling_s + (self.live_overhead_s if migration_type == "live" else self.cold_overhead_s)
 
 
 def fitted(model: TimeModel, samples: Sequence[tuple[float, float]]) -> TimeModel:

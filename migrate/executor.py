@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrate.cloud import CallFailed, Cloud, Handle, NotNow, Outcome, Trace
-from migrate.journal import Entry, Journal, JournalError, State
+from migrate.journal import TOOK_S, Entry, Journal, JournalError, State
 from migrate.limits import Limits, Traffic
 from migrate.plan import Action, MigrateInput, Plan, PlanError, ServiceStateInput, faults_of
 from migrate.precheck import Rules, Verdict, judge, not_as_wanted
@@ -317,6 +317,8 @@ class _Run:
         if isinstance(news, Outcome):
             if news.state == "SUCCEEDED":
                 step.arrived = news
+                if news.took_s is not None:
+                    step.trace = {**step.trace, TOOK_S: news.took_s}
             elif news.state == "NOT_BEGUN":
                 self._not_begun(step, news.text)
             else:

@@ -10,6 +10,9 @@ from optimizer.errors import PlacewrightError
 State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELLED"]
 """Watcher's names of the states of an action."""
 
+TOOK_S = "took_s"
+"""In a trace: how long the cloud itself was at it."""
+
 
 class JournalError(PlacewrightError):
     """What was done, or is about to be done, cannot be written down or read."""

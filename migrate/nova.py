@@ -322,7 +322,7 @@ class NovaCloud:
             return Progress(None, f"{status}, but {rest}")
         text = f"migration {flight.record['id']} {status}" + (f", but {rest} after {_SETTLE_S:g} s" if rest else "")
         if status not in _ENDED_BADLY:
-            return Outcome("SUCCEEDED", text)
+            return Outcome("SUCCEEDED", text, _took_s(flight))
         if self._has_arrived(flight.what):  # a nova-compute that ends at the wrong moment leaves it so
             text += f", but {flight.what.resource_name} is on {flight.what.destination_node} now"
         if status == "cancelled":
@@ -446,6 +446,14 @@ def _json(answer: requests.Response) -> Any:
         return answer.json() if answer.content else {}
     except ValueError as error:
         raise _NoAnswer(f"{answer.request.method} {answer.url}: the answer is not JSON") from error
+
+
+def _took_s(flight: _Flight) -> float | None:
+    """By its record; a cold migration was confirmed by us, and took as long as we did."""
+    if flight.what.migration_type != "live":
+        return None
+    begun, ended = flight.record.get("created_at"), flight.record.get("updated_at")
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds() if begun and ended else None
 
 
 def _services_path(host: str) -> str:

@@ -34,7 +34,7 @@ class _Flight:
 
 
 def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) -> tuple[TimeModel, tuple[str, ...]]:
-    """The time model as the live migrations of the last hours have it, and a note on it.
+    """The time model as the live migrations of the last hours have it, and notes on it.
 
     Those beside which no other was at their hosts give overhead and bandwidth, then the others what a host's migrations get together.
     Cold ones are not looked at: their times on record hold the waiting for whoever confirms them.
@@ -55,15 +55,18 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
             alone.append((server, flight.end - flight.begin))
         else:
             shared.append((server, spans))
+    handled = (f"Besides, {model.handling_s:.1f} s pass until a migration is asked for, seen to be over and verified, as in earlier plans.",) \
+        if model.handling_s else ()
     if len(alone) < MIN_SAMPLES:
-        return model, ()
+        return model, handled
     better = _consistent(model, cluster, alone)
     said = f"Times are those of {len(alone)} live migrations on record beside no other at their hosts: {better.live_overhead_s:.1f} s and " \
            f"{better.bandwidth_mb_per_s:.0f} MiB/s"
     bandwidth = _together_mb_per_s(better, cluster, shared[-_MOST_SHARED:])
     if bandwidth is None:
-        return better, (f"{said}.",)
-    return replace(better, host_bandwidth_mb_per_s=bandwidth), (f"{said}; by others, all migrations of a host together get {bandwidth:.0f} MiB/s.",)
+        return better, (f"{said}.", *handled)
+    return replace(better, host_bandwidth_mb_per_s=bandwidth), (
+        f"{said}; by others, all migrations of a host together get {bandwidth:.0f} MiB/s.", *handled)
 
 
 def _flights(past: Sequence[PastMigration], at_once: int) -> Sequence[_Flight]:
@@ -107,7 +110,7 @@ def _together_mb_per_s(model: TimeModel, cluster: Cluster, samples: Sequence[tup
         counts = sorted({1, *(count for _, count in spans)})
         copied = [copied_s(spans, count) for count in counts]  # and in a straight line between two of them
         if copied[-1] - copied[0] >= _SLOWED_S:
-            told.append(np.interp(cost_of(cluster, server, "live", model).expected_s - model.live_overhead_s, copied, counts))
+            told.append(np.interp(cost_of(cluster, server, "live", model).copy_gb * MB_PER_GB / model.bandwidth_mb_per_s, copied, counts))
             seen.append(counts[-1])
     if len(told) < MIN_SAMPLES:
         return None

@@ -1,6 +1,7 @@
 """What several commands share: where the cluster comes from, and how remarks are written."""
 
 import argparse
+import logging
 import os
 import signal
 import stat
@@ -9,6 +10,8 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,18 @@ from oslo_config import cfg
 from rich.console import Console
 from rich.table import Table
 
+from migrate.duration import TimeModel
+from migrate.journal import JournalError
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import DocumentError
-from placewright.config import gnocchi_settings, load_config
+from placewright.config import database_url, gnocchi_settings, load_config, time_model
 from placewright.policy_table import POLICY_SOURCES, policy_sources
 from placewright.sources import CloudSource, SnapshotSource
+from placewright.store.database import existing
+from placewright.store.journal import handling_s
 from policy_sources.base import PolicySource
+
+_LOG = logging.getLogger(__name__)
 
 
 class UsageError(PlacewrightError):
@@ -144,6 +153,17 @@ def policies_of(named: Sequence[str], source: CloudSource | SnapshotSource | Non
 def source_of(options: argparse.Namespace, conf: cfg.ConfigOpts) -> CloudSource | SnapshotSource:
     """The source that the options name."""
     return SnapshotSource(options.snapshot) if options.cloud is None else CloudSource(options.cloud, gnocchi_settings(conf), conf.nova.timeout)
+
+
+def experienced(conf: cfg.ConfigOpts) -> TimeModel:
+    """The time model of the settings, with what migrations of the last hours have taken besides; a warning where the journal cannot be read."""
+    model, hours = time_model(conf), conf.time_model.learn_hours
+    try:
+        database = existing(database_url(conf)) if hours else None
+        return model if database is None else replace(model, handling_s=handling_s(database, datetime.now(UTC) - timedelta(hours=hours)))
+    except JournalError as error:  # no reason to make no plan
+        _LOG.warning("plans are timed without what earlier ones took: %s", error)
+        return model
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

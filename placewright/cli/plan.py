@@ -26,6 +26,7 @@ from placewright.cli.common import (
     check_writable,
     config,
     console,
+    experienced,
     figures,
     plain,
     seconds,
@@ -198,7 +199,7 @@ class PlanUndo(Rows):
         with stopped_by_ctrl_c(), out.status("starting") as status:
             whole, entries = execution_of(Database(database_url(conf)), plan)
             undo = undo_plan(whole, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
-                             threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf),
+                             threads=conf.solver.threads, model=experienced(conf), say=status.update, limits=limits(conf),
                              learn_hours=conf.time_model.learn_hours)
         return COLUMNS, shown(undo, out, options.out)
 

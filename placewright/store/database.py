@@ -25,6 +25,12 @@ class Locked(JournalError):
     """Somebody else holds the lock."""
 
 
+def existing(url: str) -> "Database | None":
+    """The database; None where nothing was ever written, because its file is not there. Raises JournalError."""
+    file = url.removeprefix("sqlite:///")
+    return Database(url) if file == url or Path(file).exists() else None
+
+
 class Database:
     """A database whose tables are made where there are none; each transaction is durable when it has ended."""
 

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from statistics import median
 
 from sqlalchemy import Column, Double, String, Table, Text, delete, insert, select
 from sqlalchemy.dialects.mysql import LONGTEXT
 
-from migrate.journal import Entry, Journal, JournalError
+from migrate.duration import MIN_SAMPLES
+from migrate.journal import TOOK_S, Entry, Journal, JournalError
 from migrate.plan import Plan, dumped, loaded
 from placewright.store.database import TABLES, Database, Locked
 
@@ -26,6 +28,8 @@ _ENTRIES = Table(
 _FOLLOW_UPS = Table(
     "follow_ups", TABLES, Column("plan", String(36), primary_key=True),
     Column("document", Text().with_variant(LONGTEXT(), "mysql", "mariadb"), nullable=False))  # their TEXT ends at 64 KiB
+
+_LATELY = 300  # actions that are looked at
 
 
 @contextmanager
@@ -62,6 +66,20 @@ def _whole(journal: "_SqlJournal", plan: Plan) -> tuple[Plan, Mapping[str, Entry
     if followed is None:
         return plan, journal.entries()
     return plan.then(followed[0]), {**journal.entries(), **followed[1].entries()}
+
+
+def handling_s(database: Database, since: datetime) -> float:
+    """What live migrations have taken beyond what the cloud was at them, in the middle; 0 where fewer than MIN_SAMPLES tell.
+
+    It passes until one is asked for, seen to be over and verified. Raises JournalError.
+    """
+    lately = select(_ENTRIES).join(_EXECUTIONS, _ENTRIES.c.plan == _EXECUTIONS.c.plan).where(
+        _EXECUTIONS.c.began_at >= since.timestamp(), _ENTRIES.c.state == "SUCCEEDED", _ENTRIES.c.ended_s.is_not(None))
+    with database.transaction("read the journal") as connection:
+        rows = connection.execute(lately.order_by(_EXECUTIONS.c.began_at.desc()).limit(_LATELY)).all()
+    traces = (json.loads(row.trace) for row in rows)
+    beyond = [row.ended_s - row.started_s - trace[TOOK_S] for row, trace in zip(rows, traces, strict=True) if TOOK_S in trace]
+    return max(0.0, median(beyond)) if len(beyond) >= MIN_SAMPLES else 0.0
 
 
 @contextmanager

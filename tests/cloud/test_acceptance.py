@@ -6,6 +6,7 @@ second audit finds nothing worth doing.
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from datasources.inventory import read_cluster
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import check
 from optimizer.placement import placement_of
+from placewright.store.database import existing
+from placewright.store.journal import handling_s
 from policy_sources import nova
 from tests.cloud import scenario
 from tests.cloud.command import Command
@@ -107,6 +110,9 @@ def test_drain_a_host(command: Command, built: Scenario) -> None:
     _, cluster = carried_out(command, plan)
     assert cluster.servers_on[fullest] == ()
     assert cluster.host_by_name[fullest].status == "disabled"
+    database = existing(f"sqlite:///{command.directory}/placewright.db")
+    assert database is not None
+    assert 0 < handling_s(database, datetime.now(UTC) - timedelta(hours=1)) < 60, "that of the program itself, by the journal and Nova's records"
     nothing_worth_doing(command, "host_maintenance", *arguments)
     scenario.enable_host(command.cloud.connection, fullest)
 

@@ -17,7 +17,6 @@ from migrate.executor import Report
 from migrate.limits import Limits
 from migrate.plan import Plan
 from migrate.planner import plan_steps
-from migrate.schedule import timed
 from optimizer.cluster import Cluster
 from optimizer.constraints.base import Constraint, breaches
 from optimizer.movability import ANY_WAY, obstacles
@@ -39,7 +38,7 @@ MOVES = int(os.environ.get("PLACEWRIGHT_TEST_MOVES", "0"))
 TIMED = int(os.environ.get("PLACEWRIGHT_TEST_TIMED", "1"))
 """How many such plans, one after the other."""
 
-_WITHIN = 0.2  # where migrations take long, as told in docs/execution.md, and the machine has nothing else to do
+_WITHIN = 0.15  # where migrations take long, as told in docs/execution.md, and the machine has nothing else to do
 _LIMITS = Limits(poll_interval_s=0.5)
 _MODEL = TimeModel(live_per_source=2)  # as the testbed's nova-compute has it
 
@@ -65,8 +64,8 @@ class Mover:
         assert report.exit_code == 0, [done for done in report.actions if done.state != "SUCCEEDED"]
         return plan, report
 
-    def own_s(self, report: Report) -> float:
-        """What a migration takes beyond its record in Nova: until it is begun, seen to be over, and verified. The time model does not know it."""
+    def handling_s(self, report: Report) -> float:
+        """What a migration takes beyond its record in Nova: until it is begun, seen to be over, and verified."""
         beyond = []
         for done in report.actions:
             record = scenario.migrations(self.connection, done.action.input_parameters.resource_id)[0]
@@ -93,17 +92,16 @@ def test_expected_and_measured(cloud: Cloud, fresh_scenario: Scenario, monkeypat
     chance = random.Random(os.environ.get("PLACEWRIGHT_TEST_SEED", "0"))
     grouped = {member for role in ("anti-affinity", "two-per-host", "affinity") for member in fresh_scenario.members[role]}
     mover = Mover(cloud.connection, chance, grouped)
-    _, report = mover.carry_out(MOVES, _MODEL, replace(_LIMITS, per_host=1))  # the times of those that were alone are learned
+    mover.carry_out(MOVES, _MODEL, replace(_LIMITS, per_host=1))  # learned are the times of those that were alone
+    _, report = mover.carry_out(MOVES, _MODEL, _LIMITS)  # and of those that shared a host
     found = []
     for number in range(TIMED):
         model, notes = learned(_MODEL, read_cluster(cloud.connection), CloudSource("testbed", GnocchiSettings()), 1.0)
         assert notes, "nothing was learned"
-        slower = replace(model, live_overhead_s=model.live_overhead_s + mover.own_s(report))
+        model = replace(model, handling_s=mover.handling_s(report))  # as the program has it from its journal
         plan, report = mover.carry_out(MOVES, model, _LIMITS)
-        with_own_s = instances.plan(*timed(plan.actions, slower, _LIMITS)).expected_s
         assert plan.expected_s
-        assert with_own_s
         found.append(plan.expected_s / report.seconds - 1)
-        print(f"plan {number}: {len(plan.actions)} moves, expected {plan.expected_s:.1f} s ({found[-1]:+.1%}), with the executor's own time "
-              f"{with_own_s:.1f} s ({with_own_s / report.seconds - 1:+.1%}), took {report.seconds:.1f} s. {notes[0]}")
+        print(f"plan {number}: {len(plan.actions)} moves, expected {plan.expected_s:.1f} s ({found[-1]:+.1%}), took {report.seconds:.1f} s; "
+              f"{model.handling_s:.1f} s each besides. {notes[0]}")
     assert max(map(abs, found)) <= _WITHIN

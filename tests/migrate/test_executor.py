@@ -712,6 +712,21 @@ def test_nothing_is_asked_that_is_not_in_the_journal():
     assert cloud.cluster == START
 
 
+class Clocked(SimulatedCloud):
+    """Tells how long it was at a migration, as Nova does."""
+
+    def poll(self, handle):
+        news = super().poll(handle)
+        return replace(news, took_s=7.0) if isinstance(news, Outcome) else news
+
+
+def test_how_long_the_cloud_itself_was_at_it_is_in_the_journal():
+    cloud = Clocked(START, rules)
+    journal = Remembering(cloud)
+    execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, journal)
+    assert journal.known["a>h2"].trace == {**cloud.prepare(move("a", "h1", "h2")), "took_s": 7.0}
+
+
 # ---- what is still worth it
 
 

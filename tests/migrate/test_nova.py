@@ -503,6 +503,15 @@ def test_a_running_migration_is_looked_at_with_two_requests(double, cloud):
     assert len(double.log) == before + 2
 
 
+@pytest.mark.parametrize(("action", "status", "took_s"), [(LIVE, "completed", 12.5), (COLD, "confirmed", None)])
+def test_how_long_nova_was_at_a_live_migration(double, cloud, action, status, took_s):
+    """By its record. That of a cold one ends when somebody has confirmed it."""
+    handle = started(cloud, action)
+    double.record(status, "live-migration" if action is LIVE else "migration")
+    double.records[0] |= {"created_at": "2026-03-01T12:59:50.000000", "updated_at": "2026-03-01T13:00:02.500000"}
+    assert cloud.poll(handle) == Outcome("SUCCEEDED", f"migration 5 {status}", took_s)
+
+
 def test_a_failed_migration_that_has_brought_the_server_over(double, cloud):
     """So Nova leaves it when nova-compute on the destination ends at the last moment."""
     handle = started(cloud, LIVE)

@@ -69,6 +69,16 @@ def test_learned() -> None:
     assert datetime.now(UTC) - source.since == pytest.approx(timedelta(hours=48), abs=timedelta(seconds=5))
 
 
+def test_what_passes_besides_is_no_part_of_what_nova_has_on_record() -> None:
+    """Nor is it learned here; it is told, and counts for plans."""
+    model, notes = learned(replace(MODEL, handling_s=4.0), CLUSTER, Recorded(REGULAR), 48)
+    assert (model.live_overhead_s, model.bandwidth_mb_per_s, model.handling_s) == pytest.approx((3, 102.4, 4))
+    besides = "Besides, 4.0 s pass until a migration is asked for, seen to be over and verified, as in earlier plans."
+    assert notes[1:] == (besides,)
+    assert learned(replace(MODEL, handling_s=4.0), CLUSTER, Recorded([]), 48)[1] == (besides,)
+    assert cost_of(CLUSTER, CLUSTER.server_by_id["s1"], "live", model).expected_s == pytest.approx(3 + 10 + 4)
+
+
 @pytest.mark.parametrize(("more", "at_once"), [
     ([past(n, 1, 500, kind="migration") for n in range(10, 30)], 1),  # cold ones
     ([past(n, 7, 500) for n in range(10, 30)], 1),  # of servers that are gone

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 import placewright.store.journal  # noqa: F401  the tables that are made are its
 from migrate.journal import JournalError
-from placewright.store.database import Database, Locked
+from placewright.store.database import Database, Locked, existing
 
 HOLD = """
 import sys
@@ -54,6 +54,16 @@ def test_what_is_refused(url: str, said: str) -> None:
     assert said in str(refused.value)
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_not_made_to_be_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    assert existing(url) is None
+    assert list(tmp_path.iterdir()) == []
+    Database(url)
+    assert existing(url) is not None
+    with pytest.raises(JournalError):
+        existing("postgresql://user:secret@127.0.0.1:1/x")
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:

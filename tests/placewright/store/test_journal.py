@@ -1,6 +1,7 @@
 """The journal in the database: who may carry a plan out, and what is known of it afterwards."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.schema import CreateTable
 
 from migrate.journal import Entry, JournalError
 from placewright.store.database import TABLES, Database
-from placewright.store.journal import execution_of, journal_of
+from placewright.store.journal import execution_of, handling_s, journal_of
 from tests.migrate.instances import move, plan
 
 PLAN = plan(move("a", "h1", "h2"), move("b", "h1", "h3"))
@@ -22,6 +23,23 @@ DONE = Entry("SUCCEEDED", "completed", {"newest": 7}, 0.5, 3.25)
 def database(tmp_path: Path) -> Database:
     """A new one."""
     return Database(f"sqlite:///{tmp_path}/placewright.db")
+
+
+@pytest.mark.parametrize(("beyond", "age_s", "handling"), [
+    ([], 0, 0), ([2.0] * 4, 0, 0), ([2.0, 1.0, 4.0, 3.0, 900.0], 0, 3), ([-1.0] * 5, 0, 0), ([2.0] * 5, 7200, 0),
+])
+def test_what_migrations_have_taken_besides(database: Database, beyond: list[float], age_s: float, handling: float) -> None:
+    """Of those that the cloud has told the time of, and that are over; of the last hours."""
+    hour = timedelta(hours=1)
+    moves = [move(f"s{n}", "h1", "h2") for n in range(len(beyond) + 6)]
+    with journal_of(database, plan(*moves), resume=False) as journal:
+        for one, seconds in zip(moves, beyond, strict=False):
+            journal.write(one.uuid, Entry("SUCCEEDED", "", {"newest": 1, "took_s": 10.0}, 5.0, 15.0 + seconds))
+        for one in moves[len(beyond):-3]:
+            journal.write(one.uuid, Entry("SUCCEEDED", "", {"newest": 1}, 5.0, 77.0))
+        for one in moves[-3:]:
+            journal.write(one.uuid, Entry("FAILED", "", {"newest": 1, "took_s": 10.0}, 5.0, 77.0))
+    assert handling_s(database, datetime.now(UTC) - hour + timedelta(seconds=age_s)) == pytest.approx(handling)
 
 
 def test_never_begun(database: Database) -> None:
