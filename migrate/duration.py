@@ -56,7 +56,8 @@ class TimeModel:
         Live migrations that a host sends at once, the others are queued there. Default 1, that of Nova's
         max_concurrent_live_migrations.
     handling_s
-        What passes besides: until a migration is asked for, seen to be over and verified. Default 0.
+        What passes besides: until the cloud begins a migration, and from its end until it is seen and verified; its
+        hosts do nothing then. Default 0.
     """
 
     bandwidth_mb_per_s: float = 500.0
@@ -76,7 +77,7 @@ class TimeModel:
 
     def overhead_s(self, migration_type: Way) -> float:
         """The seconds that do not depend on what is copied."""
-        return self.handling_s + (self.live_overhead_s if migration_type == "live" else self.cold_overhead_s)
+        return self.live_overhead_s if migration_type == "live" else self.cold_overhead_s
 
 
 def fitted(model: TimeModel, samples: Sequence[tuple[float, float]]) -> TimeModel:
@@ -123,7 +124,7 @@ def cost_of(cluster: Cluster, server: Server, migration_type: Way, model: TimeMo
     if migration_type == "live":
         memory_mb = flavor.memory_mb * _FORCED if never_ends(cluster, server, model) else _sent_mb(flavor, server, model)
         copy_gb += memory_mb / MB_PER_GB
-    expected_s = model.overhead_s(migration_type) + copy_gb * MB_PER_GB / model.bandwidth_mb_per_s
+    expected_s = model.overhead_s(migration_type) + copy_gb * MB_PER_GB / model.bandwidth_mb_per_s + model.handling_s
     return Cost(copy_gb=round(copy_gb, 3), expected_s=round(expected_s, 3))
 
 

@@ -120,6 +120,7 @@ class _Step:
     pulse: Pulse | None = None
     arrived: Outcome | None = None  # the cloud calls it done; to be verified
     trace: Trace = field(default_factory=dict)
+    resumed: bool = False  # an earlier program may have begun it: its times hold the time in which there was none
     attempts: int = 0  # to start it, or to find it again; after the first the cloud may be at it, or done with it
 
     @property
@@ -137,7 +138,7 @@ class _Run:
     def __init__(self, plan: Plan, cloud: Cloud, rules: Rules, limits: Limits, report: Callable[[Event], None], journal: Journal,
                  worth: Worth | None) -> None:
         self._cloud, self._rules, self._limits, self._report, self._journal, self._worth = cloud, rules, limits, report, journal, worth
-        self._began = cloud.now() - journal.elapsed_s()
+        self._began, self._site = cloud.now() - journal.elapsed_s(), plan.cluster.name
         known = journal.entries()
         self._steps = {action.uuid: self._taken_up(action, known.get(action.uuid)) for action in plan.actions}
         self._waiting: set[str] = set()  # judged "wait"; judged again when something has ended
@@ -155,7 +156,7 @@ class _Run:
 
     def _find_again(self, step: _Step) -> None:
         """A migration that was asked for is followed; a service takes no time to switch, so the next look at it tells."""
-        step.attempts += 1
+        step.attempts, step.resumed = step.attempts + 1, True
         if isinstance(step.action.input_parameters, MigrateInput):
             step.state, step.handle = "ONGOING", self._cloud.adopt(step.action, step.trace)
         else:
@@ -177,7 +178,8 @@ class _Run:
             self._follow(step)
         while True:
             arrived = [step for step in self._ongoing() if step.arrived]
-            ready = self._ready(arrived)  # one look at the cloud does for both
+            # One look at the cloud does for both; but what has ended is not to suffer when it fails for the sake of others.
+            ready = [] if arrived and self._failed_looks else self._ready(arrived)
             if not arrived and not ready:
                 return
             cluster = self._look(arrived + ready)
@@ -186,7 +188,8 @@ class _Run:
             for step in arrived:
                 self._verify(step, cluster)
             for step in ready:
-                self._begin(step, cluster)
+                if not step.over:  # cancelled since, when one before it could not be written down
+                    self._begin(step, cluster)
 
     def _ongoing(self) -> list[_Step]:
         return [step for step in self._steps.values() if step.state == "ONGOING"]
@@ -317,8 +320,8 @@ class _Run:
         if isinstance(news, Outcome):
             if news.state == "SUCCEEDED":
                 step.arrived = news
-                if news.took_s is not None:
-                    step.trace = {**step.trace, TOOK_S: news.took_s}
+                if news.took_s is not None and not step.resumed:
+                    step.trace = {**step.trace, TOOK_S: {self._site: news.took_s}}
             elif news.state == "NOT_BEGUN":
                 self._not_begun(step, news.text)
             else:

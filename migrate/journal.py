@@ -11,7 +11,7 @@ State = Literal["PENDING", "ONGOING", "SUCCEEDED", "FAILED", "SKIPPED", "CANCELL
 """Watcher's names of the states of an action."""
 
 TOOK_S = "took_s"
-"""In a trace: how long the cloud itself was at it."""
+"""In a trace: name of the cloud -> how long it was at it itself."""
 
 
 class JournalError(PlacewrightError):

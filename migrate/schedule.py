@@ -61,6 +61,7 @@ def _tasks(actions: Sequence[Action], model: TimeModel, limits: Limits, urgency:
         tasks.append(Task(
             parents=parents, rank=ranks.get(what.resource_id, others),
             setup_s=model.overhead_s(what.migration_type), work_s=action.cost.copy_gb * MB_PER_GB / model.bandwidth_mb_per_s,
+            tail_s=model.handling_s,
             links=(links.setdefault(what.source_node, len(links)), links.setdefault(what.destination_node, len(links))),
             queued=what.migration_type == "live", places=[places[place] for place in taken]))
     return compiled(tasks, room, model.live_per_source, model.abreast, limits.poll_interval_s)

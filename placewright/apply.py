@@ -238,7 +238,7 @@ def _with_usage_of(before: Cluster, after: Cluster) -> Cluster:
 
 
 def _promised(plan: Plan, before: Cluster) -> dict[str, float]:
-    """The figures of the planned placement and services under the load of before; none where a host has gone since the plan was begun."""
+    """The figures of the planned placement and services under the load of before; none where a destination has gone since the plan was begun."""
     placement = dict(placement_of(before))
     changes = []
     for action in plan.actions:

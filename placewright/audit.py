@@ -22,7 +22,7 @@ from optimizer.solvers.stop import MaxRuntime
 from optimizer.summary import summary
 from placewright.policies import Rules, clashes, read_policies, references, served, unmet, used_up, with_policy
 from placewright.sources import Source, without_partial_load
-from placewright.timing import endless, learned
+from placewright.timing import Handled, endless, learned, nothing_remembered
 from policy_sources import nova
 from policy_sources.base import PolicySource, Veto
 from policy_sources.vocabulary.base import Policy
@@ -35,8 +35,8 @@ Say = Callable[[str], None]
 
 def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, policies: Sequence[PolicySource] = (), vetoes: Sequence[Veto] = (),
               max_moves: int | None, time_limit_s: float, seed: int, threads: int, model: TimeModel, say: Say,
-              limits: Limits = USUAL_LIMITS, learn_hours: float = 0.0) -> Plan:
-    """Read, decide and plan; nothing is changed. ``say`` hears what is going on; ``learn_hours``: see placewright.timing.
+              limits: Limits = USUAL_LIMITS, learn_hours: float = 0.0, handled: Handled = nothing_remembered) -> Plan:
+    """Read, decide and plan; nothing is changed. ``say`` hears what is going on; ``learn_hours``, ``handled``: see placewright.timing.
 
     Raises PlacewrightError for anything the operator can mend.
     """
@@ -59,7 +59,7 @@ def run_audit(source: Source, strategy: Strategy, given: Mapping[str, Any], *, p
     say(f"solving: {len(cluster.hosts)} hosts, {len(cluster.servers)} servers, {len(problem.constraints)} rules, "
         f"at most {time_limit_s:g} s")
     result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
-    model, times = learned(model, cluster, source, learn_hours)
+    model, times = learned(model, cluster, source, learn_hours, handled)
     say("putting the moves in a safe order")
     steps = plan_steps(problem, result.placement, lambda placement: strategy.service_changes(cluster, placement, parameters),
                        lambda before, after, move: strategy.reason(cluster, before, after, move, parameters), model,

@@ -77,8 +77,8 @@ OPTIONS: dict[str, list[cfg.Opt]] = {
         cfg.FloatOpt("live_overhead", default=_TIME.live_overhead_s, min=0, help="Seconds a live migration takes besides copying."),
         cfg.FloatOpt("cold_overhead", default=_TIME.cold_overhead_s, min=0, help="Seconds a cold migration takes besides copying."),
         cfg.FloatOpt("learn_hours", default=24, min=0,
-                     help="Hours of live migrations on record from which bandwidths and live_overhead are learned for a plan; 0: they are "
-                          "as set here."),
+                     help="Hours of live migrations on record from which bandwidths and live_overhead are learned for a plan, and of the journal, "
+                          "for what passes besides; 0: they are as set here."),
         cfg.IntOpt("live_per_source", default=_TIME.live_per_source, min=1,
                    help="Live migrations that one host sends at once, the others are queued there: Nova's max_concurrent_live_migrations."),
         cfg.BoolOpt("shared_storage", default=_TIME.shared_storage, help="Disks of servers lie on storage that all hosts share."),

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -33,7 +33,17 @@ class _Flight:
     end: float
 
 
-def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) -> tuple[TimeModel, tuple[str, ...]]:
+Handled = Callable[[str], float]
+"""Name of a cloud -> the seconds that pass there besides a migration (TimeModel.handling_s), by what is remembered."""
+
+
+def nothing_remembered(cloud: str) -> float:
+    """No seconds."""
+    return 0.0
+
+
+def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float,
+            handled: Handled = nothing_remembered) -> tuple[TimeModel, tuple[str, ...]]:
     """The time model as the live migrations of the last hours have it, and notes on it.
 
     Those beside which no other was at their hosts give overhead and bandwidth, then the others what a host's migrations get together.
@@ -55,18 +65,19 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float) ->
             alone.append((server, flight.end - flight.begin))
         else:
             shared.append((server, spans))
-    handled = (f"Besides, {model.handling_s:.1f} s pass until a migration is asked for, seen to be over and verified, as in earlier plans.",) \
+    model = replace(model, handling_s=handled(cluster.name))
+    besides = (f"Besides, {model.handling_s:.1f} s pass until a migration is begun, and seen to be over and verified, as in earlier plans.",) \
         if model.handling_s else ()
     if len(alone) < MIN_SAMPLES:
-        return model, handled
+        return model, besides
     better = _consistent(model, cluster, alone)
     said = f"Times are those of {len(alone)} live migrations on record beside no other at their hosts: {better.live_overhead_s:.1f} s and " \
            f"{better.bandwidth_mb_per_s:.0f} MiB/s"
     bandwidth = _together_mb_per_s(better, cluster, shared[-_MOST_SHARED:])
     if bandwidth is None:
-        return better, (f"{said}.", *handled)
+        return better, (f"{said}.", *besides)
     return replace(better, host_bandwidth_mb_per_s=bandwidth), (
-        f"{said}; by others, all migrations of a host together get {bandwidth:.0f} MiB/s.", *handled)
+        f"{said}; by others, all migrations of a host together get {bandwidth:.0f} MiB/s.", *besides)
 
 
 def _flights(past: Sequence[PastMigration], at_once: int) -> Sequence[_Flight]:

@@ -22,12 +22,13 @@ from optimizer.solvers.stop import MaxRuntime
 from placewright.audit import assembled, nova_rules, ways_of
 from placewright.policies import recalled
 from placewright.sources import Source, without_partial_load
-from placewright.timing import endless, learned
+from placewright.timing import Handled, endless, learned, nothing_remembered
 from strategies.registry import strategy as find_strategy
 
 
 def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_limit_s: float, seed: int, threads: int, model: TimeModel,
-              say: Callable[[str], None], limits: Limits = USUAL_LIMITS, learn_hours: float = 0.0) -> Plan:
+              say: Callable[[str], None], limits: Limits = USUAL_LIMITS, learn_hours: float = 0.0,
+              handled: Handled = nothing_remembered) -> Plan:
     """The plan by which everything that succeeded of another (``entries`` by action) is taken back, as far as rules and room allow it by now.
 
     Servers that somebody has moved since are left alone. Raises PlacewrightError; nothing is changed.
@@ -53,7 +54,7 @@ def undo_plan(plan: Plan, entries: Mapping[str, Entry], source: Source, *, time_
     problem = Problem(opened, (*nova_rules(opened, parameters, rules.policy), *rules.policy.constraints, others), ((Term(wish),), (Term(Moves()),)))
     say(f"looking for the way back of {len(homes)} servers")
     result = solve(problem, MaxRuntime(time_limit_s), seed, threads)
-    model, times = learned(model, cluster, source, learn_hours)
+    model, times = learned(model, cluster, source, learn_hours, handled)
     steps = plan_steps(problem, result.placement, lambda placement: services,
                        lambda before, after, move: f"plan {plan.uuid} moved it from {homes.get(move.server, move.destination)}", model,
                        ways_of(cluster, parameters, rules.policy), limits=limits)

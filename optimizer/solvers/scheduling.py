@@ -2,7 +2,7 @@
 
 A task passes its setup and then its work. Its two links (a source and a target) are shared evenly by the tasks on them where there are more than go
 ``abreast`` at full speed; of the tasks that queue for a source some ``lanes`` are served at once. It takes up one of each of its places from its
-beginning until its end is noticed, at the next look.
+beginning until its tail has passed and that is noticed, at the next look.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _MOST_TRIALS, _TRIALS = 6_000, 1.2e7  # a trial of twice as many tasks takes abo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """``setup_s`` and ``work_s`` are seconds when it has its links for itself; ``parents`` are numbers of tasks before it.
+    """``setup_s`` and ``work_s`` are seconds when it has its links for itself, ``tail_s`` come after; ``parents`` are numbers of tasks before it.
 
     An instant one has no links. Of those that may begin, those of the lowest ``rank`` go first, however long that takes.
     """
@@ -32,6 +32,7 @@ class Task:
     rank: int = 0
     setup_s: float = 0.0
     work_s: float = 0.0
+    tail_s: float = 0.0
     links: tuple[int, int] | None = None
     queued: bool = False
     places: Sequence[int] = ()
@@ -43,6 +44,7 @@ class Tasks(NamedTuple):
     rank: np.ndarray
     setup: np.ndarray
     work: np.ndarray
+    tail: np.ndarray
     source: np.ndarray
     target: np.ndarray
     queued: np.ndarray
@@ -73,6 +75,7 @@ def compiled(tasks: Sequence[Task], room: Sequence[int], lanes: int, abreast: fl
     first_child, kids = _ragged(children)
     return Tasks(
         np.array(ranks, float), np.array([task.setup_s for task in tasks], float), np.array([task.work_s for task in tasks], float),
+        np.array([task.tail_s for task in tasks], float),
         np.array([source for source, _ in ends], np.int64), np.array([target for _, target in ends], np.int64),
         np.array([task.queued for task in tasks], bool), np.array([task.links is None for task in tasks], bool),
         first_place, places, first_child, kids, np.array([len(task.parents) for task in tasks], np.int64), np.array(room, np.int64),
@@ -170,7 +173,7 @@ def _resources(tasks: Tasks, slots: np.ndarray) -> Iterator[tuple[np.ndarray, np
 
 def _slots_s(tasks: Tasks) -> np.ndarray:
     """Seconds from the beginning of each task until its end is noticed, when it has its links for itself."""
-    return np.asarray(np.maximum(1.0, np.ceil((tasks.setup + tasks.work - _EPSILON_S) / tasks.interval_s)) * tasks.interval_s)
+    return np.asarray(np.maximum(1.0, np.ceil((tasks.setup + tasks.work + tasks.tail - _EPSILON_S) / tasks.interval_s)) * tasks.interval_s)
 
 
 def _chains(tasks: Tasks, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

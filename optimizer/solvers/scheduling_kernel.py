@@ -10,6 +10,12 @@ _EPSILON_S = 1e-9
 
 
 @allocating
+def _next(moment, least, interval_s):
+    """The first look from a moment on, and not before ``least``."""
+    return max(least, math.ceil((moment - _EPSILON_S) / interval_s) * interval_s)
+
+
+@allocating
 def play(T, key, crowding):
     """Seconds at which each task begins and ends, and the tasks in the order of their beginnings.
 
@@ -21,6 +27,7 @@ def play(T, key, crowding):
     ready, flying = np.empty(tasks, np.int64), np.empty(tasks, np.int64)
     setup, work = T.setup.copy(), T.work.copy()
     active, left, busy, sending, used = np.empty(tasks, np.bool_), np.empty(tasks), np.zeros(links), np.zeros(links), np.zeros(links)
+    over = np.full(tasks, np.inf)  # when the tail of a task whose work is done has passed
     begun, flights, waiting, now = 0, 0, 0, 0.0
     for task in range(tasks):
         if not waits[task]:
@@ -60,14 +67,16 @@ def play(T, key, crowding):
         for k in range(instants, begun):
             if T.instant[order[k]]:
                 look = next_look
-        over = 0
+        for k in range(flights):
+            if over[flying[k]] < np.inf:
+                look = min(look, _next(over[flying[k]], next_look, T.interval_s))
         while now < look - _EPSILON_S:
             # In the order of their beginnings: of those that queue for a source, the first are served.
             for k in range(flights):
                 busy[T.source[flying[k]]] = busy[T.target[flying[k]]] = sending[T.source[flying[k]]] = 0.0
             for k in range(flights):
                 task = flying[k]
-                if math.isnan(end[task]):
+                if over[task] == np.inf:
                     active[k] = not T.queued[task] or sending[T.source[task]] < T.lanes
                     sending[T.source[task]] += T.queued[task]
                     if active[k]:
@@ -77,7 +86,7 @@ def play(T, key, crowding):
             for k in range(flights):
                 task = flying[k]
                 left[k] = np.inf
-                if math.isnan(end[task]) and active[k]:
+                if over[task] == np.inf and active[k]:
                     left[k] = setup[task] + work[task] * max(1.0, max(busy[T.source[task]], busy[T.target[task]]) / T.abreast)
                     step = min(step, left[k])
             now += step
@@ -88,17 +97,15 @@ def play(T, key, crowding):
                     setup[task] -= passed
                     work[task] = max(0.0, work[task] - (step - passed) / max(1.0, max(busy[T.source[task]], busy[T.target[task]]) / T.abreast))
                     if left[k] <= step + _EPSILON_S:
-                        end[task] = 0.0
-                        over += 1
-            if over:
-                look = min(look, max(next_look, math.ceil((now - _EPSILON_S) / T.interval_s) * T.interval_s))
+                        over[task] = now + T.tail[task]
+                        look = min(look, _next(over[task], next_look, T.interval_s))
         now = look
         kept = 0
         for k in range(flights + begun - instants):
             task = flying[k] if k < flights else order[instants + k - flights]
             if k >= flights and not T.instant[task]:
                 continue
-            if k < flights and math.isnan(end[task]):
+            if k < flights and over[task] > now + _EPSILON_S:
                 flying[kept] = task
                 kept += 1
                 continue

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from placewright.cli.common import (
     check_writable,
     config,
     console,
-    experienced,
+    handled,
     policies_of,
     seconds,
     source_of,
@@ -60,8 +61,8 @@ class AuditRun(Rows):
             objectors = vetoes([*conf.policy.vetoes, *options.veto], conf, source if isinstance(source, CloudSource) else None)
             plan = run_audit(source, strategy(options.strategy), _merged(options.param), policies=policies, vetoes=objectors,
                              max_moves=options.max_moves, time_limit_s=options.time_limit, seed=options.seed, threads=conf.solver.threads,
-                             model=experienced(conf) if isinstance(source, CloudSource) else time_model(conf), say=status.update, limits=limits(conf),
-                             learn_hours=conf.time_model.learn_hours)
+                             model=time_model(conf), say=status.update, limits=limits(conf),
+                             learn_hours=conf.time_model.learn_hours, handled=partial(handled, conf))
         return COLUMNS, shown(plan, out, options.out)
 
 

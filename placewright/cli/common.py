@@ -10,7 +10,6 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from oslo_config import cfg
 from rich.console import Console
 from rich.table import Table
 
-from migrate.duration import TimeModel
 from migrate.journal import JournalError
 from optimizer.errors import PlacewrightError
 from optimizer.snapshot import DocumentError
-from placewright.config import database_url, gnocchi_settings, load_config, time_model
+from placewright.config import database_url, gnocchi_settings, load_config
 from placewright.policy_table import POLICY_SOURCES, policy_sources
 from placewright.sources import CloudSource, SnapshotSource
 from placewright.store.database import existing
@@ -155,15 +153,15 @@ def source_of(options: argparse.Namespace, conf: cfg.ConfigOpts) -> CloudSource 
     return SnapshotSource(options.snapshot) if options.cloud is None else CloudSource(options.cloud, gnocchi_settings(conf), conf.nova.timeout)
 
 
-def experienced(conf: cfg.ConfigOpts) -> TimeModel:
-    """The time model of the settings, with what migrations of the last hours have taken besides; a warning where the journal cannot be read."""
-    model, hours = time_model(conf), conf.time_model.learn_hours
+def handled(conf: cfg.ConfigOpts, cloud: str) -> float:
+    """What passed besides migrations in the last hours (placewright.timing.Handled); a warning where the journal cannot be read."""
+    hours, waits_s = conf.time_model.learn_hours, conf.execution.poll_interval / 2  # for the next look, which a timetable has by itself
     try:
         database = existing(database_url(conf)) if hours else None
-        return model if database is None else replace(model, handling_s=handling_s(database, datetime.now(UTC) - timedelta(hours=hours)))
+        return 0.0 if database is None else max(0.0, handling_s(database, cloud, datetime.now(UTC) - timedelta(hours=hours)) - waits_s)
     except JournalError as error:  # no reason to make no plan
         _LOG.warning("plans are timed without what earlier ones took: %s", error)
-        return model
+        return 0.0
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

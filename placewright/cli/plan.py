@@ -26,8 +26,8 @@ from placewright.cli.common import (
     check_writable,
     config,
     console,
-    experienced,
     figures,
+    handled,
     plain,
     seconds,
     sigterm_as_ctrl_c,
@@ -199,8 +199,8 @@ class PlanUndo(Rows):
         with stopped_by_ctrl_c(), out.status("starting") as status:
             whole, entries = execution_of(Database(database_url(conf)), plan)
             undo = undo_plan(whole, entries, CloudSource(options.cloud, gnocchi_settings(conf)), time_limit_s=options.time_limit, seed=options.seed,
-                             threads=conf.solver.threads, model=experienced(conf), say=status.update, limits=limits(conf),
-                             learn_hours=conf.time_model.learn_hours)
+                             threads=conf.solver.threads, model=time_model(conf), say=status.update, limits=limits(conf),
+                             learn_hours=conf.time_model.learn_hours, handled=partial(handled, conf))
         return COLUMNS, shown(undo, out, options.out)
 
 

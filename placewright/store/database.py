@@ -27,8 +27,12 @@ class Locked(JournalError):
 
 def existing(url: str) -> "Database | None":
     """The database; None where nothing was ever written, because its file is not there. Raises JournalError."""
-    file = url.removeprefix("sqlite:///")
-    return Database(url) if file == url or Path(file).exists() else None
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        return Database(url)  # which says what is wrong
+    absent = address.get_backend_name() == "sqlite" and not Path(address.database or "").exists()
+    return None if absent else Database(url)
 
 
 class Database:

@@ -68,17 +68,17 @@ def _whole(journal: "_SqlJournal", plan: Plan) -> tuple[Plan, Mapping[str, Entry
     return plan.then(followed[0]), {**journal.entries(), **followed[1].entries()}
 
 
-def handling_s(database: Database, since: datetime) -> float:
-    """What live migrations have taken beyond what the cloud was at them, in the middle; 0 where fewer than MIN_SAMPLES tell.
+def handling_s(database: Database, cloud: str, since: datetime) -> float:
+    """What live migrations on a cloud have taken beyond what that was at them, in the middle; 0 where fewer than MIN_SAMPLES tell.
 
-    It passes until one is asked for, seen to be over and verified. Raises JournalError.
+    It passes until the cloud begins one, and from its end until it is seen and verified. What followed a plan is not looked at. Raises JournalError.
     """
     lately = select(_ENTRIES).join(_EXECUTIONS, _ENTRIES.c.plan == _EXECUTIONS.c.plan).where(
-        _EXECUTIONS.c.began_at >= since.timestamp(), _ENTRIES.c.state == "SUCCEEDED", _ENTRIES.c.ended_s.is_not(None))
+        _EXECUTIONS.c.began_at + _ENTRIES.c.ended_s >= since.timestamp(), _ENTRIES.c.state == "SUCCEEDED", _ENTRIES.c.trace.contains(f'"{TOOK_S}"'))
     with database.transaction("read the journal") as connection:
         rows = connection.execute(lately.order_by(_EXECUTIONS.c.began_at.desc()).limit(_LATELY)).all()
-    traces = (json.loads(row.trace) for row in rows)
-    beyond = [row.ended_s - row.started_s - trace[TOOK_S] for row, trace in zip(rows, traces, strict=True) if TOOK_S in trace]
+    took = (json.loads(row.trace)[TOOK_S].get(cloud) for row in rows)
+    beyond = [row.ended_s - row.started_s - seconds for row, seconds in zip(rows, took, strict=True) if seconds is not None]
     return max(0.0, median(beyond)) if len(beyond) >= MIN_SAMPLES else 0.0
 
 

@@ -112,7 +112,7 @@ def test_drain_a_host(command: Command, built: Scenario) -> None:
     assert cluster.host_by_name[fullest].status == "disabled"
     database = existing(f"sqlite:///{command.directory}/placewright.db")
     assert database is not None
-    assert 0 < handling_s(database, datetime.now(UTC) - timedelta(hours=1)) < 60, "that of the program itself, by the journal and Nova's records"
+    assert 0 < handling_s(database, cluster.name, datetime.now(UTC) - timedelta(hours=1)) < 60, "by the journal and Nova's records"
     nothing_worth_doing(command, "host_maintenance", *arguments)
     scenario.enable_host(command.cloud.connection, fullest)
 

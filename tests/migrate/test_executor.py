@@ -724,7 +724,47 @@ def test_how_long_the_cloud_itself_was_at_it_is_in_the_journal():
     cloud = Clocked(START, rules)
     journal = Remembering(cloud)
     execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, journal)
-    assert journal.known["a>h2"].trace == {**cloud.prepare(move("a", "h1", "h2")), "took_s": 7.0}
+    assert journal.known["a>h2"].trace == {**cloud.prepare(move("a", "h1", "h2")), "took_s": {plan().cluster.name: 7.0}}
+
+
+def test_the_time_in_which_no_program_ran_is_nobody_s():
+    cloud = Clocked(START, rules)
+    journal = Remembering(cloud)
+    journal.known["a>h2"] = Entry("ONGOING", "", cloud.prepare(move("a", "h1", "h2")), 0.0)
+    cloud.start(move("a", "h1", "h2"), {})
+    execute(plan(move("a", "h1", "h2")), cloud, rules, LIMITS, lambda event: None, journal)
+    assert journal.known["a>h2"].state == "SUCCEEDED"
+    assert "took_s" not in journal.known["a>h2"].trace
+
+
+def test_nothing_more_is_begun_when_one_cannot_be_written_down():
+    """Though the others may start at the same moment, and could be written down."""
+    class Once(NoJournal):
+        def __init__(self):
+            super().__init__()
+            self.asked = 0
+
+        def write(self, action, entry):
+            self.asked += 1
+            if self.asked == 1:
+                raise JournalError("database is locked")
+
+    roomy = replace(START, hosts=tuple(host(name, 9) for name in ("h1", "h2", "h3")))
+    cloud = SimulatedCloud(roomy, rules)
+    done = execute(plan(*(move(name, "h1", "h3") for name in "abc")), cloud, rules, Limits(total=9, per_host=9), lambda event: None, Once())
+    assert set(states(done).values()) == {"CANCELLED"}
+    assert cloud.cluster == roomy
+
+
+def test_what_has_ended_is_verified_though_what_waits_for_it_cannot_be_read():
+    class Half(SimulatedCloud):
+        def observe(self, servers, hosts):
+            if "b" in servers:
+                raise CallFailed("no answer")
+            return super().observe(servers, hosts)
+
+    done = execute(plan(move("a", "h1", "h2"), move("b", "h1", "h2", "a>h2")), Half(START, rules), rules, LIMITS, lambda event: None, NoJournal())
+    assert states(done) == {"a>h2": "SUCCEEDED", "b>h2": "CANCELLED"}
 
 
 # ---- what is still worth it

@@ -70,12 +70,13 @@ def test_learned() -> None:
 
 
 def test_what_passes_besides_is_no_part_of_what_nova_has_on_record() -> None:
-    """Nor is it learned here; it is told, and counts for plans."""
-    model, notes = learned(replace(MODEL, handling_s=4.0), CLUSTER, Recorded(REGULAR), 48)
+    """It is told, and counts for plans."""
+    asked = {CLUSTER.name: 4.0}
+    model, notes = learned(MODEL, CLUSTER, Recorded(REGULAR), 48, asked.__getitem__)
     assert (model.live_overhead_s, model.bandwidth_mb_per_s, model.handling_s) == pytest.approx((3, 102.4, 4))
-    besides = "Besides, 4.0 s pass until a migration is asked for, seen to be over and verified, as in earlier plans."
+    besides = "Besides, 4.0 s pass until a migration is begun, and seen to be over and verified, as in earlier plans."
     assert notes[1:] == (besides,)
-    assert learned(replace(MODEL, handling_s=4.0), CLUSTER, Recorded([]), 48)[1] == (besides,)
+    assert learned(MODEL, CLUSTER, Recorded([]), 48, asked.__getitem__) == (replace(MODEL, handling_s=4.0), (besides,))
     assert cost_of(CLUSTER, CLUSTER.server_by_id["s1"], "live", model).expected_s == pytest.approx(3 + 10 + 4)
 
 

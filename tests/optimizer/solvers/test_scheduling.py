@@ -29,7 +29,8 @@ def scheduling(draw: Any, most: int = 5) -> tuple[list[Task], Tasks]:
             continue
         source, target = draw(st.permutations(range(4)))[:2]
         tasks.append(Task(parents=parents, rank=draw(ranks), setup_s=draw(st.sampled_from([0.0, 1.5, 5.0])),
-                          work_s=draw(st.sampled_from([0.0, 2.0, 7.3, 20.0])), links=(source, target), queued=draw(st.booleans()),
+                          work_s=draw(st.sampled_from([0.0, 2.0, 7.3, 20.0])), tail_s=draw(st.sampled_from([0.0, 1.2])),
+                          links=(source, target), queued=draw(st.booleans()),
                           places=[0, *draw(st.sets(st.integers(1, 2)))]))
     return tasks, compiled(tasks, room, draw(st.integers(1, 2)), draw(st.sampled_from([1.0, 1.5, 2.0])), draw(st.sampled_from([0.5, 2.0])))
 

@@ -57,11 +57,13 @@ def test_what_is_refused(url: str, said: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_not_made_to_be_read(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/x.db"
-    assert existing(url) is None
+    urls = [f"sqlite:///{tmp_path}/x.db", f"sqlite+pysqlite:///{tmp_path}/x.db", f"sqlite:///{tmp_path}/x.db?timeout=30"]
+    assert [existing(url) for url in urls] == [None] * 3
     assert list(tmp_path.iterdir()) == []
-    Database(url)
-    assert existing(url) is not None
+    Database(urls[0])
+    assert None not in [existing(url) for url in urls]
+    with pytest.raises(JournalError, match="need an address such as"):
+        existing("x.db")
     with pytest.raises(JournalError):
         existing("postgresql://user:secret@127.0.0.1:1/x")
 

@@ -34,12 +34,13 @@ def test_what_migrations_have_taken_besides(database: Database, beyond: list[flo
     moves = [move(f"s{n}", "h1", "h2") for n in range(len(beyond) + 6)]
     with journal_of(database, plan(*moves), resume=False) as journal:
         for one, seconds in zip(moves, beyond, strict=False):
-            journal.write(one.uuid, Entry("SUCCEEDED", "", {"newest": 1, "took_s": 10.0}, 5.0, 15.0 + seconds))
+            journal.write(one.uuid, Entry("SUCCEEDED", "", {"newest": 1, "took_s": {"east": 10.0}}, 5.0, 15.0 + seconds))
         for one in moves[len(beyond):-3]:
             journal.write(one.uuid, Entry("SUCCEEDED", "", {"newest": 1}, 5.0, 77.0))
         for one in moves[-3:]:
-            journal.write(one.uuid, Entry("FAILED", "", {"newest": 1, "took_s": 10.0}, 5.0, 77.0))
-    assert handling_s(database, datetime.now(UTC) - hour + timedelta(seconds=age_s)) == pytest.approx(handling)
+            journal.write(one.uuid, Entry("FAILED", "", {"newest": 1, "took_s": {"east": 10.0}}, 5.0, 77.0))
+    assert handling_s(database, "west", datetime.now(UTC) - hour) == 0
+    assert handling_s(database, "east", datetime.now(UTC) - hour + timedelta(seconds=age_s)) == pytest.approx(handling)
 
 
 def test_never_begun(database: Database) -> None:
