@@ -50,7 +50,9 @@ def learned(model: TimeModel, cluster: Cluster, source: Source, hours: float,
     Cold ones are not looked at: their times on record hold the waiting for whoever confirms them.
     """
     history = source.history(datetime.now(UTC) - timedelta(hours=hours)) if hours else None
-    flights = _flights([past for past in history or () if past.kind == "live-migration" and past.ended > past.began], model.live_per_source)
+    if history is None:
+        return model, ()
+    flights = _flights([past for past in history if past.kind == "live-migration" and past.ended > past.began], model.live_per_source)
     by_host = defaultdict(list)
     for flight in flights:
         for host in flight.hosts:

@@ -166,4 +166,7 @@ def test_a_note_on_those_that_do_not_end(dirty: float, convergence: Any, names: 
 
 @pytest.mark.parametrize(("recorded", "hours"), [(None, 24), ([], 24), (REGULAR[:4], 24), (REGULAR, 0)])
 def test_nothing_to_learn_from(recorded: list[PastMigration] | None, hours: float) -> None:
+    """From a snapshot neither, whatever is remembered of the cloud it is of."""
     assert learned(MODEL, CLUSTER, Recorded(recorded), hours) == (MODEL, ())
+    if recorded is None or not hours:
+        assert learned(MODEL, CLUSTER, Recorded(recorded), hours, lambda cloud: 9.0) == (MODEL, ())
