@@ -79,6 +79,11 @@ def test_ctrl_c_ends_an_audit_at_once(tmp_path: Path, after_s: float) -> None:
     assert (program.returncode, "Traceback" in said, out.exists()) == (130, False, False)
 
 
+def _heeds_ctrl_c() -> None:
+    """Also where the tests run in the background, from where a shell has programs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("times", "settings", "ended"), [
     (1, "", "SUCCEEDED"), (2, "", "ONGOING"), (1, "[execution]\non_interrupt = abort\n", "FAILED"),
@@ -88,7 +93,8 @@ def test_plan_apply_is_interrupted(snapshot: Path, plan: Path, tmp_path: Path, s
     (tmp_path / "site.conf").write_text(settings)
     report = tmp_path / "report.json"
     program = subprocess.Popen([*PROGRAM, "-v", "--config-file", str(tmp_path / "site.conf"), "plan", "apply", str(plan), "--simulate", str(snapshot),
-                                "--yes", "--pace", "0.2", "--report", str(report)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                                "--yes", "--pace", "0.2", "--report", str(report)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=_heeds_ctrl_c)
     assert program.stderr is not None
     said = ""
     for awaited in ("ONGOING: live", "CANCELLED: ")[:times]:
