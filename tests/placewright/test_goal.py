@@ -96,6 +96,18 @@ def test_every_move_of_a_plan_is_worth_it_while_the_others_are_to_come(site: Sit
 
 
 @pytest.mark.parametrize("name", list(GIVEN))
+def test_a_move_to_a_host_that_has_gone_is_not_to_come(site: Site, name: str) -> None:
+    """It will be skipped: what is worth it beside it is what is worth it without it."""
+    plan = site.audit(cluster_of(), name, **GIVEN[name])
+    goal, to_come = wanted_by(plan, cluster_of()), moves_of(plan)
+    assert goal is not None
+    for server in to_come:
+        others = {one: host for one, host in to_come.items() if one == server}
+        gone = {**dict.fromkeys(to_come, "gone"), **others}
+        assert worth(goal, cluster_of(), gone, server) == worth(goal, cluster_of(), others, server)
+
+
+@pytest.mark.parametrize("name", list(GIVEN))
 def test_a_server_on_a_host_that_is_new_does_not_count(site: Site, name: str) -> None:
     """Hosts come while a plan is carried out, and somebody moves servers there: the report must not fail for it."""
     plan = site.audit(cluster_of(), name, **GIVEN[name])
